@@ -1,0 +1,46 @@
+# raftdb: `make demo` shows a cluster at work, `make test` proves it. Both set everything up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint types layers unit coverage clean
+
+help:
+	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
+	@echo "make demo ONCE=1   the same, and exits with 0 or 1"
+	@echo "make test          style, types, layers and all tests"
+	@echo "make bench         measures a three-node cluster (see docs/benchmarks.md)"
+	@echo "make clean         removes everything made here"
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "raftdb needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV) (once; a minute or so)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	  --config-settings editable_mode=compat --editable '.[test]'
+	@touch $@
+
+test: lint types layers unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --include='raftdb/raft/*' --fail-under=98 --skip-covered
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

@@ -1,0 +1,1 @@
+"""The only place that turns entries and messages into bytes, and back; pure."""

@@ -1,0 +1,1 @@
+"""Everything replicated under one applied index: keys, members, sessions; pure."""

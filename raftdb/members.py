@@ -1,0 +1,1 @@
+"""The replicated table of members: who they are and where they live; pure."""

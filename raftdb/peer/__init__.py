@@ -1,0 +1,1 @@
+"""The wire between the nodes: Raft messages as AMP boxes."""

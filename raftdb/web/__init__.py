@@ -1,0 +1,1 @@
+"""HTTP for the clients: Klein apps over a Database."""

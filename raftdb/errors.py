@@ -13,6 +13,7 @@ __all__ = [
     "ConfChangeError",
     "Corrupt",
     "InvalidRequest",
+    "JoinRefused",
     "KeyNotFound",
     "LeadershipLost",
     "LocalProtocolError",
@@ -91,6 +92,10 @@ class CompareFailed(Refused):
 
 class ConfChangeError(Refused):
     """A change of the membership is refused: the message names the guard that forbids it."""
+
+
+class JoinRefused(ConfChangeError):
+    """The cluster will not take this node as it is; asking again is no use."""
 
 
 class ShuttingDown(Refused):

@@ -1,0 +1,53 @@
+"""What an address is: ``host:port``, checked before it can reach a log or a redirect.
+
+An address is stored and shown exactly as it was given. Names are not resolved here: a member may be
+announced before its name exists.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from raftdb.errors import InvalidRequest
+
+ADDRESS_CHARACTERS_MAX = 260
+"""Of one address: a DNS name has at most 253 characters, a port five."""
+
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
+
+
+class HostPort(NamedTuple):
+    """An address taken apart.
+
+    :param host: a name or an IP address, IPv6 without its brackets
+    :param port: ``1 <= port <= 65535``
+    """
+
+    host: str
+    port: int
+
+
+def split_address(address: str) -> HostPort:
+    """Take ``host:port`` or ``[v6]:port`` apart.
+
+    :raises InvalidRequest: where it is neither; the message says what would be right
+    """
+    match = _ADDRESS.fullmatch(address) if len(address) <= ADDRESS_CHARACTERS_MAX else None
+    if match is None or not 1 <= int(match["port"]) <= 65_535:
+        raise InvalidRequest(
+            f"{address[:ADDRESS_CHARACTERS_MAX]!r} is no address: it must be host:port, such as"
+            " node01.example.org:8091, 192.0.2.1:8091 or [2001:db8::1]:8091"
+        )
+    return HostPort(match["v6"] or match["host"], int(match["port"]))
+
+
+def check_address(address: str) -> str:
+    """Return ``address`` itself where it is ``host:port``.
+
+    :raises InvalidRequest: where it is not
+    """
+    split_address(address)
+    return address

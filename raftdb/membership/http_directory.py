@@ -1,0 +1,126 @@
+"""The real directory: ``POST /api/cluster/members``, following redirects to the leader.
+
+It is the one place below :mod:`raftdb.web` that speaks HTTP, and it speaks it as a client only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+from raftdb.errors import JoinRefused, OutcomeUnknown, RemoteProtocolError
+from raftdb.membership.directory import JoinAnswer, JoinRequest
+from raftdb.membership.wire import decode_join_answer, encode_join_request
+
+PATH = "/api/cluster/members"
+REDIRECTS_MAX = 5
+REQUEST_TIMEOUT_S = 5.0
+ANSWER_BYTES_MAX = 1024 * 1024
+
+_FOR_GOOD = frozenset({400, 403, 404, 405, 410, 411, 413, 414, 415})
+"""Statuses after which the same request to the same address never succeeds."""
+
+
+class _Reply(NamedTuple):
+    status: int
+    location: str | None
+    body: bytes
+
+
+class HttpDirectory:
+    """Asks over HTTP, or over HTTPS where the address begins with ``https://``.
+
+    :param clock: for the deadline of each request
+    :param client: a treq client; its agent brings the connect timeout
+    """
+
+    def __init__(self, clock: IReactorTime, client: HTTPClient) -> None:
+        self._clock = clock
+        self._client = client
+
+    def join(self, http_address: str, request: JoinRequest) -> Deferred[JoinAnswer]:
+        """Ask ``http_address``; see :class:`~raftdb.membership.directory.Directory`."""
+        return Deferred.fromCoroutine(self._join(http_address, request))
+
+    async def _join(self, http_address: str, request: JoinRequest) -> JoinAnswer:
+        scheme = "" if http_address.startswith(("http://", "https://")) else "http://"
+        url = f"{scheme}{http_address.rstrip('/')}{PATH}"
+        body = encode_join_request(request)
+        for _ in range(REDIRECTS_MAX + 1):
+            reply = await self._post(url, body)
+            if reply.status in {307, 308} and reply.location:
+                url = reply.location
+                continue
+            return _answer(url, reply)
+        raise OutcomeUnknown(f"more than {REDIRECTS_MAX} redirects, the last to {url}")
+
+    async def _post(self, url: str, body: bytes) -> _Reply:
+        exchange = Deferred.fromCoroutine(self._exchange(url, body))
+        exchange.addTimeout(REQUEST_TIMEOUT_S, self._clock)
+        try:
+            return await exchange
+        except RemoteProtocolError:
+            raise
+        except Exception as error:
+            # Whatever ends an HTTP request early leaves the same: nobody answered. Asking again
+            # is harmless, and who cancels us asks no more.
+            raise OutcomeUnknown(f"no answer from {url}: {_cause(error)}") from error
+
+    async def _exchange(self, url: str, body: bytes) -> _Reply:
+        headers = Headers({"Content-Type": ["application/json"]})
+        return await _read(
+            await self._client.post(url, data=body, headers=headers, allow_redirects=False)
+        )
+
+
+async def _read(response: IResponse) -> _Reply:
+    chunks: list[bytes] = []
+    count = 0
+
+    def collect(chunk: bytes) -> None:
+        nonlocal count
+        count += len(chunk)
+        if count <= ANSWER_BYTES_MAX:
+            chunks.append(chunk)
+
+    await response.collect(collect)  # type: ignore[attr-defined]  # treq's response, untyped
+    if count > ANSWER_BYTES_MAX:
+        raise RemoteProtocolError(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+    location = response.headers.getRawHeaders("location", [None])
+    return _Reply(response.code, location[0] if location else None, b"".join(chunks))
+
+
+def _answer(url: str, reply: _Reply) -> JoinAnswer:
+    if reply.status == 200:
+        return decode_join_answer(reply.body)
+    reason = f"{url} answered {reply.status}: {_reason(reply.body)}"
+    if reply.status in _FOR_GOOD:
+        raise JoinRefused(reason)
+    raise OutcomeUnknown(reason)
+
+
+class _Error(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+
+
+def _reason(body: bytes) -> str:
+    """Return what an error's body says, be it raftdb's JSON or anybody's text."""
+    try:
+        parsed = msgspec.json.decode(body, type=_Error)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:200].decode("utf-8", "replace").strip() or "nothing"
+    return parsed.message or parsed.error or "nothing"
+
+
+def _cause(error: BaseException) -> str:
+    reasons = getattr(error, "reasons", None)
+    if reasons:  # twisted.web wraps what happened into ResponseNeverReceived
+        return _cause(reasons[0].value)
+    return f"{error}" or type(error).__name__

@@ -208,7 +208,8 @@ class Progress:
             return False
         self.match = index
         self.next = max(self.next, index + 1)
-        self.msg_app_flow_paused = False
+        # An answer may end within an append (another leader's was as long): the window stays full.
+        self.msg_app_flow_paused = self.inflights.full
         return True
 
     def maybe_decr_to(self, *, rejected: int, hint: int) -> bool:

@@ -1,0 +1,67 @@
+"""Records in a stream of bytes that may be cut anywhere: a 4-byte length before each.
+
+A length of zero is filler: it lets a slice of work that found nothing say something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+_LENGTH = Struct(">I")
+
+FILLER = _LENGTH.pack(0)
+SLICE_BYTES_MAX = 60 * 1024
+"""The most that one slice of a snapshot holds; it fits a box on the wire."""
+
+
+def framed(record: bytes) -> bytes:
+    """Return ``record``, which must not be empty, as a piece of a stream."""
+    assert record, "an empty record is filler"
+    return _LENGTH.pack(len(record)) + record
+
+
+def packed(records: Iterator[bytes]) -> Iterator[bytes]:
+    """Return a stream of ``records`` in pieces of at most a slice."""
+    pending = bytearray()
+    for record in records:
+        pending += framed(record)
+        while len(pending) >= SLICE_BYTES_MAX:
+            yield bytes(pending[:SLICE_BYTES_MAX])
+            del pending[:SLICE_BYTES_MAX]
+    if pending:
+        yield bytes(pending)
+
+
+class Unframer:
+    """Cuts a stream back into its records, whatever the pieces it comes in."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the stream stands at the edge of a record."""
+        return not self._rest
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take the next piece; return the records that it completes."""
+        if self._rest:
+            self._rest += piece
+            (wanted,) = _LENGTH.unpack_from(self._rest) if len(self._rest) >= 4 else (0,)
+            if len(self._rest) < _LENGTH.size + wanted:
+                return []
+            piece = bytes(self._rest)
+            self._rest.clear()
+        records = []
+        at = 0
+        while len(piece) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(piece, at)
+            end = at + _LENGTH.size + length
+            if end > len(piece):
+                break
+            if length:
+                records.append(piece[at + _LENGTH.size : end])
+            at = end
+        self._rest += piece[at:]
+        return records

@@ -1,0 +1,168 @@
+"""The store's bytes in a snapshot: written in slices while applying goes on, read back and checked.
+
+A stream of records (:mod:`raftdb.kv.frames`): first the header, then all retained versions, ordered
+by key and, within a key, by revision; last a single byte that no version can be.
+
+Header: version (1), revision (8), compact revision (8), retention in revisions (8) and bytes (8),
+state hash (16).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from struct import Struct
+
+from raftdb.errors import Compacted, Corrupt, RemoteProtocolError
+from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed
+from raftdb.kv.history import PINNED_BYTES_MAX, Chain, History, superseded_at
+from raftdb.kv.values import KeyValue, Retention, decode_version, encode_version
+
+SNAPSHOT_VERSION = 1
+SLICE_KEYS_MAX = 500
+
+_HEADER = Struct(">BQQQQ16s")
+_END = b"\xff"
+
+
+def slices(history: History) -> Generator[bytes, None, None]:
+    """Yield once, empty, when the state is pinned; then its bytes, in slices of bounded work.
+
+    :raises Compacted: out of a slice, where the pin was broken because too much waited for it [8]
+    """
+    pin = history.pin(history.compact_revision)
+    try:
+        revision = history.revision
+        header = _HEADER.pack(
+            SNAPSHOT_VERSION,
+            revision,
+            pin.revision,
+            *history.retention,
+            history.digest.to_bytes(16, "big"),
+        )
+        yield b""
+        yield framed(header)
+        walk = _Walk(history, revision=revision, floor=pin.revision)
+        while not walk.done:
+            if pin.broken:
+                raise Compacted("too much history waited for this snapshot, and it was given up")
+            yield walk.step()
+        yield framed(_END)
+    finally:
+        history.unpin(pin)
+
+
+class _Walk:
+    """A position among the retained versions; it moves on by bounded steps."""
+
+    def __init__(self, history: History, *, revision: int, floor: int) -> None:
+        self._history = history
+        self._revision = revision
+        self._floor = floor
+        self._start: bytes | None = b""
+        self._found: deque[KeyValue] = deque()
+        self._bytes = bytearray()
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been handed out."""
+        return self._start is None and not self._found and not self._bytes
+
+    def step(self) -> bytes:
+        """Return the next bytes, at least one and at most a slice."""
+        if not self._found and self._start is not None:
+            self._look(self._start)
+        while self._found and len(self._bytes) < SLICE_BYTES_MAX:
+            self._bytes += framed(encode_version(self._found.popleft()))
+        piece = bytes(self._bytes[:SLICE_BYTES_MAX])
+        del self._bytes[:SLICE_BYTES_MAX]
+        return piece or FILLER
+
+    def _look(self, start: bytes) -> None:
+        """Note what is to be written of the next keys; versions are immutable, so they can wait."""
+        self._start = None
+        for place, (key, chain) in enumerate(self._history.visit(start)):
+            if place == SLICE_KEYS_MAX:
+                self._start = key
+                break
+            self._found.extend(_kept(chain, revision=self._revision, floor=self._floor))
+
+
+def _kept(chain: Chain, *, revision: int, floor: int) -> list[KeyValue]:
+    """Return the versions written by ``revision`` that were history only after ``floor``."""
+    if isinstance(chain, KeyValue):
+        return [chain] if chain.mod_revision <= revision else []
+    return [
+        kv
+        for place, kv in enumerate(chain)
+        if kv.mod_revision <= revision and superseded_at(chain, place) > floor
+    ]
+
+
+class StoreRestorer:
+    """Fills a history from the bytes of :func:`slices`, a chunk at a time."""
+
+    def __init__(self, *, pinned_bytes_max: int = PINNED_BYTES_MAX) -> None:
+        self._history = History(pinned_bytes_max=pinned_bytes_max)
+        self._header: tuple[int, int, Retention, int] | None = None
+        self._chain: list[KeyValue] = []
+        self._stream = Unframer()
+        self._complete = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; work is bounded by their number.
+
+        :raises Corrupt: where they are not what a snapshot holds
+        """
+        for record in self._stream.feed(chunk):
+            self._take(record)
+
+    def _take(self, record: bytes) -> None:
+        if self._complete:
+            raise _corrupt("bytes follow its end")
+        if self._header is None:
+            self._header = _decode_header(record)
+        elif record == _END:
+            self._flush()
+            self._complete = True
+        else:
+            try:
+                kv = decode_version(record)
+            except RemoteProtocolError as error:
+                raise _corrupt(str(error)) from error
+            if self._chain and kv.key != self._chain[-1].key:
+                if kv.key < self._chain[-1].key:
+                    raise _corrupt("its keys are out of order")
+                self._flush()
+            if self._chain and kv.mod_revision <= self._chain[-1].mod_revision:
+                raise _corrupt("its revisions are out of order")
+            self._chain.append(kv)
+
+    def _flush(self) -> None:
+        if self._chain:
+            self._history.load(self._chain)
+            self._chain = []
+
+    def finish(self) -> History:
+        """Return the whole history, hash recomputed and compared.
+
+        :raises Corrupt: where the snapshot is cut off or does not hash to what it was
+        """
+        if self._header is None or not self._complete or not self._stream.is_empty:
+            raise _corrupt("it is cut off")
+        revision, compact_revision, retention, digest = self._header
+        self._history.loaded(revision, compact_revision, retention)
+        if self._history.digest != digest:
+            raise _corrupt(f"it hashes to {self._history.digest:032x}, not to {digest:032x}")
+        return self._history
+
+
+def _decode_header(record: bytes) -> tuple[int, int, Retention, int]:
+    if len(record) != _HEADER.size or record[0] != SNAPSHOT_VERSION:
+        raise _corrupt(f"a header of {len(record)} bytes and version {record[0]}")
+    _, revision, compact_revision, revisions, bytes_, digest = _HEADER.unpack(record)
+    return revision, compact_revision, Retention(revisions, bytes_), int.from_bytes(digest, "big")
+
+
+def _corrupt(what: str) -> Corrupt:
+    return Corrupt("snapshot, section kv", 0, f"{what}; this node must be restored from another")

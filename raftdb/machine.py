@@ -1,1 +1,0 @@
-"""Everything replicated under one applied index: keys, members, sessions; pure."""

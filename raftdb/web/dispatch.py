@@ -1,0 +1,166 @@
+"""The one resource: takes a request off twisted.web, has it answered, writes the answer.
+
+It owns what all answers share: the cap on waiting requests, the deadline, the cancelling when a
+client hangs up (its waiter, never its write), the headers that tell where this node stands, and
+that nothing ends in a 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from raftdb.errors import Overloaded, Timeout
+from raftdb.web.limits import Limits
+from raftdb.web.messages import Answer, Asked, error_answer
+from raftdb.web.routing import Match, Routes
+from raftdb.web.seams import Position
+from raftdb.web.targets import split_target
+
+_NEVER_REFUSED = (b"/livez", b"/readyz", b"/api/status")
+"""What an operator needs most when everything waits; none of it ever waits itself."""
+
+
+class Dispatcher(Resource):
+    """Answers every request of the site.
+
+    :param clock: for deadlines
+    :param routes: who answers what
+    :param position: where this node stands
+    :param limits: how many may wait, and how long
+    """
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        routes: Routes,
+        *,
+        position: Callable[[], Position],
+        limits: Limits,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._routes = routes
+        self._position = position
+        self._limits = limits
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their answer now."""
+        return self._waiting
+
+    def render(self, request: Request) -> int:
+        """Take a complete request; it is answered at once or later, but always."""
+        asked = _read(request)
+        match = self._routes.find(asked.path)
+        if match is None:
+            text = f"nothing is at {asked.path.decode('latin-1'):.99}; docs/http-api.md lists the paths"
+            self._write(request, asked, error_answer(404, "not_found", text))
+            return NOT_DONE_YET
+        handler = match.handlers.get(asked.method)
+        if handler is None:
+            self._write(request, asked, _not_allowed(match, asked))
+            return NOT_DONE_YET
+        try:
+            if self._waiting >= self._limits.waiting_max and asked.path not in _NEVER_REFUSED:
+                raise Overloaded(f"{self._waiting} requests are waiting already")  # noqa: TRY301
+            result = handler(asked, **match.keywords)
+        except Exception as error:  # noqa: BLE001  # the table knows every error, bugs too
+            result = match.app.answer_error(error, asked)
+        if isinstance(result, Deferred):
+            self._wait(request, asked, match, result)
+        else:
+            assert isinstance(result, Answer)
+            self._write(request, asked, result)
+        return NOT_DONE_YET
+
+    def _wait(self, request: Request, asked: Asked, match: Match, answer: Deferred[Answer]) -> None:
+        """Write the answer when it comes; cancel it if the client goes or the time is up."""
+        gone = False
+
+        def hang_up(_: Failure) -> None:
+            nonlocal gone
+            gone = True
+            answer.cancel()
+
+        def done(result: Answer | Failure) -> None:
+            self._waiting -= 1
+            if isinstance(result, Failure):
+                result = self._answer_failure(result, asked, match)
+            if not gone:
+                self._write(request, asked, result)
+
+        self._waiting += 1
+        if not answer.called:
+            request.notifyFinish().addErrback(hang_up)
+            answer.addTimeout(self._limits.answer_timeout_s * 1.1, self._clock)
+        answer.addBoth(done)
+        answer.addErrback(self._lost)
+
+    def _answer_failure(self, failure: Failure, asked: Asked, match: Match) -> Answer:
+        error = failure.value
+        if isinstance(error, DeferredTimeout | CancelledError):
+            # Only our own deadline and the client's going cancel; the latter nobody reads.
+            error = Timeout("the outcome was not known in time")
+        assert isinstance(error, Exception)
+        return match.app.answer_error(error, asked)
+
+    def _write(self, request: Request, asked: Asked, answer: Answer) -> None:
+        """Send ``answer``; a HEAD request gets the head of what GET would get."""
+        request.setResponseCode(answer.status)
+        headers = request.responseHeaders
+        for name, value in (*answer.headers, *self._stand()):
+            headers.setRawHeaders(name, [value])
+        if answer.content_type:
+            headers.setRawHeaders(b"Content-Type", [answer.content_type])
+        headers.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])
+        request.write(b"" if asked.method == b"HEAD" else answer.body)
+        request.finish()
+
+    def _stand(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers that tell where this node stands."""
+        position = self._position()
+        age_s = position.leader_contact_age_s
+        return (
+            (b"Raftdb-Applied-Index", b"%d" % position.applied_index),
+            (b"Raftdb-Term", b"%d" % position.term),
+            *(
+                ((b"Raftdb-Leader", quote(position.leader_id).encode()),)
+                if position.leader_id
+                else ()
+            ),
+            *(
+                ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % (age_s * 1000)),)
+                if age_s is not None
+                else ()
+            ),
+        )
+
+    def _lost(self, failure: Failure) -> None:
+        """Log what went wrong while an answer was being written: there is no one to tell."""
+        self._log.failure("an answer could not be written", failure)
+
+
+def _read(request: Request) -> Asked:
+    """Take everything a handler may need now: later the client may be gone and it all closed."""
+    path, query, target = split_target(request.uri)
+    content = request.content
+    assert content is not None
+    return Asked(request.method, path, query, target, bool(request.isSecure()), content.read())
+
+
+def _not_allowed(match: Match, asked: Asked) -> Answer:
+    text = f"{asked.method.decode('latin-1'):.99} is not for this path; {match.allow.decode()} are"
+    return error_answer(405, "method_not_allowed", text, ((b"Allow", match.allow),))

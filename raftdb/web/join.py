@@ -1,0 +1,51 @@
+"""``/join``: the older dialect of taking a node in, by its three addresses alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from raftdb.membership import check_address
+from raftdb.web.bodies import decode_json
+from raftdb.web.key import answer_as_go
+from raftdb.web.messages import Answer, Asked
+from raftdb.web.routing import Router
+from raftdb.web.seams import Membership
+from raftdb.web.targets import check_node_id
+
+
+class _Join(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    id: str
+    raft_addr: str
+    http_addr: str
+
+
+_JOIN: Final = msgspec.json.Decoder(_Join)
+
+
+class JoinApp:
+    """The route ``/join``.
+
+    :param membership: what takes the node in
+    """
+
+    app = Router()
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    @app.at("/join", "POST")
+    async def join(self, asked: Asked) -> Answer:
+        """Invite a node; a present member changes nothing."""
+        wanted = decode_json(_JOIN, asked.body, "three strings: id, raftAddr, httpAddr")
+        await self._membership.invite(
+            check_node_id(wanted.id),
+            check_address(wanted.raft_addr),
+            check_address(wanted.http_addr),
+        )
+        return Answer(200)
+
+    def answer_error(self, error: Exception, asked: Asked) -> Answer:
+        """Answer a failed request in the same dialect as ``/key``."""
+        return answer_as_go(error, asked)

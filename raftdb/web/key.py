@@ -1,0 +1,142 @@
+"""``/key``: the dialect of the program raftdb re-implements, status, body and headers alike.
+
+Reads at ``default`` and ``consistent`` and all writes are the leader's business: elsewhere they
+are redirected, so that ``curl -L`` works with every verb at every node.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from raftdb.errors import InvalidRequest, NoLeader, NotLeader
+from raftdb.web.bodies import decode_json
+from raftdb.web.errors import answer_error, location
+from raftdb.web.gotext import html_escape, json_string
+from raftdb.web.levels import parse_level
+from raftdb.web.limits import Limits
+from raftdb.web.messages import TEXT, Answer, Asked
+from raftdb.web.routing import Router
+from raftdb.web.seams import Database, Level
+from raftdb.web.targets import check_key, percent_decode
+
+_HTML = b"text/html; charset=utf-8"
+_PAIRS: Final = msgspec.json.Decoder(dict[str, str])
+_NO_LEADER = Answer(
+    503,
+    b"node is not the leader\n",
+    TEXT,
+    (
+        (b"Raftdb-Error", b"no_leader"),
+        (b"Retry-After", b"1"),
+        (b"X-Content-Type-Options", b"nosniff"),
+    ),
+)
+
+
+class KeyApp:
+    """The routes under ``/key``.
+
+    :param database: what is read and written
+    :param limits: what a request may ask for
+    """
+
+    app = Router()
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+
+    @app.at("/key", "POST")
+    @app.at("/key/", "POST")
+    @app.at("/key/<path:key>", "POST")
+    async def put(self, asked: Asked, key: bytes = b"") -> Answer:
+        """Write all pairs of the body at once; the path beyond ``/key`` never meant anything."""
+        del key
+        pairs = self._pairs(asked.body)
+        if pairs:
+            await self._database.put(pairs, timeout_s=self._limits.answer_timeout_s)
+        return Answer(200)
+
+    @app.at("/key", "GET", "HEAD", "DELETE")
+    @app.at("/key/", "GET", "HEAD", "DELETE")
+    async def keyless(self, asked: Asked) -> Answer:
+        """Refuse: which key?"""
+        raise InvalidRequest(f"{asked.method.decode()} needs a key in the path, as in /key/name")
+
+    @app.at("/key/<path:key>", "GET", "HEAD")
+    async def get(self, asked: Asked, key: bytes) -> Answer:
+        """Read one key; a missing one reads as empty, as it always did."""
+        name, text = self._key(key)
+        level = _level(asked.query)
+        found = await self._database.get(
+            name,
+            level,
+            leader_only=level is not Level.STALE,
+            timeout_s=self._limits.answer_timeout_s,
+        )
+        value = "" if found is None else found.value.decode("utf-8", "replace")
+        return Answer(200, f"{{{json_string(text)}:{json_string(value)}}}".encode(), TEXT)
+
+    @app.at("/key/<path:key>", "DELETE")
+    async def delete(self, asked: Asked, key: bytes) -> Answer:
+        """Delete one key, present or not."""
+        del asked
+        name, _ = self._key(key)
+        await self._database.delete((name,), timeout_s=self._limits.answer_timeout_s)
+        return Answer(200)
+
+    def answer_error(self, error: Exception, asked: Asked) -> Answer:
+        """Answer a failed request."""
+        return answer_as_go(error, asked)
+
+    def _key(self, raw: bytes) -> tuple[bytes, str]:
+        """Return the key of a raw path's rest, as bytes and as text."""
+        key = check_key(percent_decode(raw, "the path"), self._limits.key_bytes_max)
+        try:
+            return key, key.decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(
+                "a key under /key is UTF-8; /api/kv?key= reaches keys of other bytes"
+            ) from None
+
+    def _pairs(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """Return what a POST wants to be written, all checked before anything is proposed."""
+        pairs = decode_json(_PAIRS, body, 'an object of strings, as in {"name": "value"}')
+        if len(pairs) > self._limits.pairs_max:
+            raise InvalidRequest(f"{len(pairs)} keys; one write takes {self._limits.pairs_max}")
+        return tuple(
+            (check_key(key.encode(), self._limits.key_bytes_max), value.encode())
+            for key, value in pairs.items()
+        )
+
+
+def answer_as_go(error: Exception, asked: Asked) -> Answer:
+    """Answer a failed request; who leads is told as Go's ``net/http`` tells it."""
+    match error:
+        case NotLeader(http_address=address) if address:
+            return _redirect(error, asked)
+        case NotLeader() | NoLeader():
+            return _NO_LEADER
+        case _:
+            return answer_error(error, asked)
+
+
+def _level(query: bytes) -> Level:
+    """Return the level of the first ``level`` parameter; other parameters mean nothing here."""
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        if percent_decode(name.replace(b"+", b" "), "the query") == b"level":
+            return parse_level(percent_decode(value.replace(b"+", b" "), "the level"))
+    return Level.DEFAULT
+
+
+def _redirect(leader: NotLeader, asked: Asked) -> Answer:
+    """Redirect to the leader as ``http.Redirect`` of Go does."""
+    where = location(leader, asked)
+    headers = ((b"Location", where), (b"Raftdb-Error", b"not_leader"))
+    if asked.method not in (b"GET", b"HEAD"):
+        return Answer(307, headers=headers)
+    body = f'<a href="{html_escape(where.decode("ascii"))}">Temporary Redirect</a>.\n\n'
+    return Answer(307, body.encode(), _HTML, headers)

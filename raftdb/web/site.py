@@ -1,0 +1,184 @@
+"""Puts the HTTP side together: the apps, the one resource, the site that listens.
+
+Nothing here starts a timer before the site listens, and nothing reads a clock it was not given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.web.http import Request as AnyRequest
+from twisted.web.http import datetimeToLogString
+from twisted.web.server import Site
+
+from raftdb.web.api import ClusterApp, KVApp
+from raftdb.web.channel import Channel, LimitedRequest
+from raftdb.web.dispatch import Dispatcher
+from raftdb.web.join import JoinApp
+from raftdb.web.key import KeyApp
+from raftdb.web.limits import Limits
+from raftdb.web.routing import App, Routes
+from raftdb.web.seams import Database, Membership
+
+__all__ = ["LimitedSite", "make_resource", "make_site"]
+
+_SWEEP_S = 1.0
+
+
+def make_resource(
+    clock: IReactorTime,
+    *,
+    database: Database,
+    membership: Membership,
+    status: Callable[[], object],
+    unready: Callable[[], str | None],
+    limits: Limits,
+    further: Sequence[App] = (),
+) -> Dispatcher:
+    """Make the resource that answers everything.
+
+    :param clock: for deadlines
+    :param database: what ``/key`` and ``/api/kv`` read and write
+    :param membership: what ``/join`` and ``/api/cluster`` change
+    :param status: what ``/api/status`` shows, ready to be written as JSON
+    :param unready: why ``/readyz`` answers 503, or None
+    :param limits: what a request may ask for
+    :param further: more groups of routes
+    """
+    apps: tuple[App, ...] = (
+        KeyApp(database, limits),
+        JoinApp(membership),
+        KVApp(database, limits),
+        ClusterApp(membership, status=status, unready=unready),
+        *further,
+    )
+    return Dispatcher(clock, Routes(apps), position=database.position, limits=limits)
+
+
+def make_site(
+    clock: IReactorTime,
+    *,
+    database: Database,
+    membership: Membership,
+    status: Callable[[], object],
+    unready: Callable[[], str | None],
+    limits: Limits | None = None,
+    access_log: str | None = None,
+    further: Sequence[App] = (),
+) -> LimitedSite:
+    """Make the site to listen with; the arguments are those of :func:`make_resource`.
+
+    :param access_log: the path of an access log, or None for none
+    """
+    limits = limits or Limits()
+    resource = make_resource(
+        clock,
+        database=database,
+        membership=membership,
+        status=status,
+        unready=unready,
+        limits=limits,
+        further=further,
+    )
+    return LimitedSite(clock, resource, limits, access_log)
+
+
+class LimitedSite(Site):
+    """A site that knows its connections and ends those that take too long.
+
+    One sweep a second over all connections costs less than a timer per request.
+
+    :param clock: monotonic
+    :param resource: answers everything
+    :param limits: what clients may use up
+    :param access_log: must be text: with a path of bytes twisted.web's log file fails to rotate
+        at its first megabyte, and every connection hangs from then on
+    """
+
+    protocol = Channel  # type: ignore[assignment]  # without twisted.web's switch to HTTP/2
+
+    def __init__(
+        self, clock: IReactorTime, resource: Dispatcher, limits: Limits, access_log: str | None
+    ) -> None:
+        super().__init__(
+            resource,
+            LimitedRequest,
+            logPath=access_log,
+            timeout=None,
+            reactor=clock,
+            parsePOSTFormSubmission=False,  # 60 us a request, and no body here is a form
+        )
+        self.limits = limits
+        self.held_bytes = 0
+        self._clock = clock
+        self._channels: dict[Channel, None] = {}
+        self._sweep = LoopingCall(self._check_all)
+        self._sweep.clock = clock
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._channels)
+
+    def startFactory(self) -> None:
+        """Begin to look after the connections."""
+        if self.logPath is not None:
+            super().startFactory()
+        self._sweep.start(_SWEEP_S, now=False)
+
+    def stopFactory(self) -> None:
+        """Stop that; connections still open end as their clients or their answers end."""
+        self._sweep.stop()
+        if self.logPath is not None:
+            super().stopFactory()
+
+    def buildProtocol(  # type: ignore[override]  # see protocol
+        self, addr: IAddress | None
+    ) -> Channel | None:
+        """Make a channel; far too many connections are closed without one."""
+        if len(self._channels) >= self.limits.connections_max + self.limits.refusals_max:
+            return None
+        channel = super().buildProtocol(addr)
+        assert isinstance(channel, Channel)
+        return channel
+
+    def now(self) -> float:
+        """The monotonic time in seconds."""
+        return self._clock.seconds()
+
+    def opened(self, channel: Channel) -> bool:
+        """Take note of a connection; False if it is one too many."""
+        self._channels[channel] = None
+        return len(self._channels) <= self.limits.connections_max
+
+    def closed(self, channel: Channel) -> None:
+        """Forget a connection."""
+        self._channels.pop(channel, None)
+
+    def getContentFile(self, length: int | None) -> BytesIO:
+        """Keep bodies in memory: they are small, and twisted.web's files have no limit."""
+        del length
+        return BytesIO()
+
+    def log(self, request: AnyRequest) -> None:
+        """Write a line to the access log if there is one; never to the daemon's log."""
+        if self.logPath is not None:
+            super().log(request)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only: twisted.web's HTTP/2 would pass by every limit here."""
+        return [b"http/1.1"]
+
+    def _check_all(self) -> None:
+        now = self.now()
+        for channel in list(self._channels):
+            channel.check(now)
+
+    def _updateLogDateTime(self) -> None:  # noqa: N802  # twisted.web's name
+        """Date the access log by the wall clock: the reactor's is monotonic and says 1970."""
+        self._logDateTime = datetimeToLogString(time.time())
+        self._logDateTimeCall = self._clock.callLater(1, self._updateLogDateTime)

@@ -12,6 +12,7 @@ __all__ = [
     "CompareFailed",
     "ConfChangeError",
     "Corrupt",
+    "DataLost",
     "InvalidRequest",
     "JoinRefused",
     "KeyNotFound",
@@ -141,6 +142,14 @@ class Corrupt(StorageError):
         self.path = path
         self.offset = offset
         self.what = what
+
+
+class DataLost(StorageError):
+    """This node promised to keep something and does not have it any more [1].
+
+    It must not speak again under its name: what it forgot may be what a majority rests on. Wipe the
+    data directory and let it join anew.
+    """
 
 
 class ProtocolError(RaftDBError):

@@ -1,0 +1,144 @@
+"""What is true of one node after every input, and between one input and the next.
+
+Used by tests and by the simulator, never by the node itself. What is true of a whole cluster
+(Paper Fig. 3) is :mod:`raftdb.simulation.safety`'s question.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from raftdb.raft.progress import ProgressState
+from raftdb.raft.state import State
+from raftdb.raft.types import TERM_MAX, EntryID, HardState, MemberID, Role
+
+
+class Observation(NamedTuple):
+    """What the next check compares with."""
+
+    term: int
+    vote: MemberID | None
+    role: Role
+    leader: MemberID | None
+    committed: EntryID
+    applied: int
+    last: EntryID
+    first_index: int
+    durable: HardState
+    round: int
+
+
+def check(state: State, previous: Observation | None) -> Observation:
+    """Check the invariants and return what the next call needs.
+
+    :param previous: what the last call for this node returned, None for its first or a restart
+    :raises AssertionError: naming the invariant that is broken
+    """
+    _check_log(state)
+    _check_role(state)
+    if state.role is Role.LEADER:
+        _check_leader(state)
+    now = observe(state)
+    if previous is not None:
+        _check_step(state, previous, now)
+    return now
+
+
+def observe(state: State) -> Observation:
+    """Return what can be compared later."""
+    log = state.log
+    return Observation(
+        term=state.term,
+        vote=state.vote,
+        role=state.role,
+        leader=state.leader,
+        committed=EntryID(log.term(log.committed), log.committed),
+        applied=log.applied,
+        last=log.last,
+        first_index=log.first_index,
+        durable=state.durable,
+        round=state.reads.round,
+    )
+
+
+def _check_log(state: State) -> None:
+    log = state.log
+    assert log.committed <= log.last_index, "the commit index is beyond the log"
+    assert log.applied <= log.committed, "something uncommitted is applied"
+    assert log.applied <= log.durable, "something not durable is applied [7e]"
+    assert log.last.term <= state.term <= TERM_MAX, "the log is ahead of the term"
+    tail = log.unstable_entries()
+    terms = [log.term(log.last_index - len(tail)), *(entry.term for entry in tail)]
+    assert all(a <= b for a, b in pairwise(terms)), "terms fall along the log"
+    durable, current = state.durable, (state.term, state.vote)
+    assert durable.term <= state.term, "the disk is ahead of the term"
+    assert durable.term < state.term or durable.vote in {None, state.vote}, (
+        f"the vote {durable.vote} became {current}"
+    )
+
+
+def _check_role(state: State) -> None:
+    match state.role:
+        case Role.LEADER:
+            assert state.leader == state.id, "a leader follows somebody"
+        case Role.CANDIDATE:
+            assert state.vote == state.id, "a candidate voted for somebody else"
+            assert state.leader is None, "a candidate follows somebody"
+        case Role.PRE_CANDIDATE:
+            assert state.leader is None, "a pre-candidate follows somebody"
+        case Role.FOLLOWER:
+            assert state.leader != state.id, "a follower follows itself"
+    if state.role is not Role.LEADER:
+        assert state.transferee is None, "only a leader hands leadership over"
+        assert len(state.reads) == 0, "only a leader confirms reads"
+        assert state.uncommitted_bytes == 0, "only a leader has proposals"
+
+
+def _check_leader(state: State) -> None:
+    log, tracker = state.log, state.tracker
+    durable = state.durable
+    assert (durable.term, durable.vote) == (state.term, state.id), (
+        "leads without a durable vote [7a]"
+    )
+    assert state.term_start <= log.last_index
+    assert log.term(log.last_index) == state.term, "a leader's log ends in its own term"
+    assert state.uncommitted_bytes >= 0
+    assert tracker.is_voter(state.id), "who does not vote does not lead"
+    assert tracker.progress[state.id].match <= log.durable, "counts itself before its save [7b]"
+    assert state.reads.acknowledged <= state.reads.round
+    for member, progress in tracker.progress.items():
+        assert 0 <= progress.match < progress.next, f"{member}: match and next are out of order"
+        assert progress.match <= log.last_index, f"{member} has more than the leader"
+        assert progress.sent_commit < progress.next, f"{member} was told to commit what it lacks"
+        if progress.state is ProgressState.SNAPSHOT:
+            assert progress.next > progress.pending_snapshot > 0
+        else:
+            assert progress.next <= log.last_index + 1
+            assert progress.pending_snapshot == 0
+        if progress.state is not ProgressState.REPLICATE:
+            assert len(progress.inflights) == 0, f"{member}: a window outside REPLICATE"
+
+
+def _check_step(state: State, previous: Observation, now: Observation) -> None:
+    log = state.log
+    assert now.term >= previous.term, "the term fell"
+    assert now.committed.index >= previous.committed.index, "the commit index fell"
+    assert now.applied >= previous.applied, "the applied index fell"
+    assert now.first_index >= previous.first_index, "the log grew at its front"
+    assert now.durable.term >= previous.durable.term, "the durable term fell"
+    if previous.committed.index >= now.first_index - 1:
+        assert log.matches(previous.committed), "a committed entry changed"
+    if now.term == previous.term:
+        if previous.vote is not None:
+            assert now.vote == previous.vote, "voted twice in one term (Fig. 2, RequestVote)"
+        if previous.leader is not None and now.leader is not None:
+            assert now.leader == previous.leader, "two leaders of one term (Election Safety)"
+    if now.role is Role.LEADER and previous.role is not Role.LEADER:
+        assert previous.role is Role.CANDIDATE, "leads without an election (Fig. 4)"
+        assert now.term == previous.term
+    if previous.role is Role.LEADER and now.role is Role.LEADER:
+        assert now.term == previous.term, "a leader entered another term as leader"
+        assert now.round >= previous.round, "a round was counted twice"
+        if previous.last.index >= now.first_index - 1:
+            assert log.matches(previous.last), "a leader changed its log (Leader Append-Only)"

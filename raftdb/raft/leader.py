@@ -1,0 +1,230 @@
+"""Rules for Leaders (Fig. 2): proposals, answers, the commit rule, reads, CheckQuorum.
+
+What goes out to the followers is :mod:`~raftdb.raft.replication`'s question.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from raftdb.errors import Overloaded, ProposalDropped, RemoteProtocolError
+from raftdb.raft import replication, transfer
+from raftdb.raft.messages import (
+    AppendEntriesResponse,
+    HeartbeatResponse,
+    ReadIndex,
+    ReadIndexResponse,
+)
+from raftdb.raft.progress import Progress, ProgressState
+from raftdb.raft.state import State
+from raftdb.raft.types import ConfChange, Entry, EntryID, MemberID, ReadID, ReadState, Role
+
+
+def lead(state: State) -> None:
+    """Begin to lead: open the term with an entry of its own (Paper §8; §5.4.2, Fig. 8).
+
+    Entries of earlier terms are never committed by counting, only together with this one.
+    """
+    state.become_leader()
+    state.term_start = append(state).index
+    # Any change in the log before it, committed or not, has to be applied first [2].
+    state.pending_conf_index = state.term_start
+
+
+# -- proposals --
+
+
+def propose(state: State, data: bytes = b"", change: ConfChange | None = None) -> EntryID:
+    """Take a proposal into the log and return the name of its entry.
+
+    :raises NotLeader: naming who leads
+    :raises NoLeader: if nobody is known to
+    :raises ProposalDropped: while leadership is being handed over, or the disk hangs [6]
+    :raises Overloaded: beyond ``uncommitted_bytes_max``
+    """
+    state.require_leader()
+    if state.transferee is not None:
+        raise ProposalDropped(f"leadership is being handed over to {state.transferee}")
+    if state.save_overdue:
+        raise ProposalDropped("the disk has not answered for longer than an election timeout")
+    size = Entry(term=0, index=0, data=data, change=change).size
+    limit = state.config.uncommitted_bytes_max
+    if state.uncommitted_bytes and state.uncommitted_bytes + size > limit:
+        raise Overloaded(f"{state.uncommitted_bytes} of {limit} bytes are not committed yet")
+    return append(state, data, change)
+
+
+def append(state: State, data: bytes = b"", change: ConfChange | None = None) -> EntryID:
+    """Append one entry to the own log; the own match moves only with its save [7b]."""
+    log = state.log
+    entry = Entry(term=state.term, index=log.last_index + 1, data=data, change=change)
+    state.uncommitted_bytes += entry.size
+    log.append((entry,))
+    return entry.id
+
+
+def saved(state: State) -> None:
+    """Count the leader itself for what its own disk has now (Thesis §10.2.1) [7b]."""
+    if state.own_progress.maybe_update(state.log.durable):
+        maybe_commit(state)
+
+
+def maybe_commit(state: State) -> None:
+    """Move the commit index to what a quorum has, if its term is the own one (Fig. 8)."""
+    index = state.tracker.committed()
+    if index > state.log.committed and state.log.term(index) == state.term:
+        state.log.commit_to(index)
+
+
+# -- answers --
+
+
+def handle_append_response(state: State, message: AppendEntriesResponse) -> None:
+    """Note what a follower has, or probe further down (Fig. 2, Leaders)."""
+    progress = state.tracker.progress.get(message.sender)
+    if progress is None:
+        return
+    if message.index > state.log.last_index:
+        raise RemoteProtocolError(f"{message.sender} answers for {message.index}, never sent")
+    progress.recent_active = True
+    if message.rejected:
+        _rejected(state, progress, message)
+    else:
+        _accepted(state, message.sender, progress, message.index)
+
+
+def _rejected(state: State, progress: Progress, message: AppendEntriesResponse) -> None:
+    hint = state.log.find_conflict_by_term(message.hint).index
+    if (
+        progress.maybe_decr_to(rejected=message.index, hint=hint)
+        and progress.state is ProgressState.REPLICATE
+    ):
+        progress.become_probe()
+
+
+def _accepted(state: State, member: MemberID, progress: Progress, index: int) -> None:
+    news = progress.maybe_update(index)
+    match progress.state:
+        case ProgressState.PROBE:
+            # No news is good news while probing, too: the logs agree where they were asked to.
+            if news or progress.match == index:
+                progress.become_replicate()
+        case ProgressState.SNAPSHOT:
+            if progress.match >= state.log.first_index - 1:
+                progress.become_replicate()
+        case ProgressState.REPLICATE:
+            pass
+        case _:
+            assert_never(progress.state)
+    if news:
+        maybe_commit(state)
+        transfer.maybe_let_go(state, member)
+
+
+def handle_heartbeat_response(state: State, message: HeartbeatResponse) -> None:
+    """Note that a follower lives and follows; confirm the reads of the round it answers."""
+    progress = state.tracker.progress.get(message.sender)
+    if progress is None:
+        return
+    if not 0 < message.round <= state.reads.round:
+        raise RemoteProtocolError(f"{message.sender} answers round {message.round}, never sent")
+    progress.recent_active = True
+    if progress.heartbeat_answered():
+        state.nudged[message.sender] = None
+    state.reads.answered(message.sender, message.round)
+    confirm_reads(state)
+
+
+# -- reads --
+
+
+def read(state: State, read_id: ReadID) -> None:
+    """Register an own read for the next round.
+
+    :raises Overloaded: beyond ``reads_max``
+    """
+    if not state.reads.add(read_id):
+        raise Overloaded(f"{state.config.reads_max} reads are waiting for their round")
+
+
+def handle_read_index(state: State, message: ReadIndex) -> None:
+    """Register a follower's read for the next round (Thesis §6.4, end)."""
+    if message.sender in state.tracker.progress and not state.reads.add(message.read):
+        _answer_read(state, ReadState(message.read, 0))
+
+
+def confirm_reads(state: State) -> None:
+    """Hand out what a quorum has confirmed by now."""
+    for confirmed in state.reads.confirm(state.tracker.voters):
+        _answer_read(state, confirmed)
+
+
+def _answer_read(state: State, confirmed: ReadState) -> None:
+    requester = confirmed.id.requester
+    if requester == state.id:
+        state.read_states.append(confirmed)
+        return
+    state.send(
+        ReadIndexResponse(
+            sender=state.id,
+            receiver=requester,
+            term=state.term,
+            read=confirmed.id,
+            index=confirmed.index,
+        )
+    )
+
+
+# -- time, and what the transport reports --
+
+
+def tick(state: State, elapsed: int) -> None:
+    """Keep the leases (Fig. 2, Leaders), and give up leading where that has become empty."""
+    _check_quorum(state, elapsed)
+    if state.role is Role.LEADER:
+        transfer.tick(state, elapsed)
+        transfer.watch_disk(state)
+    if state.role is Role.LEADER:
+        state.heartbeat_elapsed += elapsed
+        if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
+            replication.begin_round(state)
+            confirm_reads(state)
+
+
+def _check_quorum(state: State, elapsed: int) -> None:
+    """Step down without a quorum for an election timeout (Thesis §6.2), by elapsed time [13].
+
+    1. The leader's process is paused for ten seconds. 2. By counting calls it would go on as if
+    nothing had passed, answering from a lease that ended long ago.
+    """
+    state.election_elapsed += elapsed
+    if state.election_elapsed < state.config.election_ticks or not state.config.check_quorum:
+        return
+    state.election_elapsed = 0
+    state.own_progress.recent_active = True
+    if not state.tracker.quorum_active():
+        state.trace("stepped down", reason="no quorum")
+        state.become_follower(state.term, None)
+        return
+    for _, progress in state.peers:
+        progress.recent_active = False
+
+
+def report_unreachable(state: State, member: MemberID) -> None:
+    """Doubt what is in flight to ``member``: some of it was dropped."""
+    progress = state.tracker.progress.get(member)
+    if progress is not None and progress.state is ProgressState.REPLICATE:
+        progress.become_probe()
+
+
+def report_snapshot(state: State, member: MemberID, *, ok: bool) -> None:
+    """Note how the snapshot under way to ``member`` ended."""
+    progress = state.tracker.progress.get(member)
+    if progress is None or progress.state is not ProgressState.SNAPSHOT:
+        return
+    if ok:
+        progress.become_probe()
+    else:
+        progress.snapshot_failed()
+    # Until the member answers, or a heartbeat shows that it lives, more would be sent in vain.
+    progress.msg_app_flow_paused = True

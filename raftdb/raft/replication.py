@@ -1,0 +1,144 @@
+"""What a leader sends to its followers now: computed per peer, from its Progress alone.
+
+Nothing here is called when something happens; it is asked when messages are taken. So N proposals
+in one turn are one AppendEntries per peer, and an append is never older than what is known.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import assert_never
+
+from raftdb.raft.messages import AppendEntries, Heartbeat, InstallSnapshot
+from raftdb.raft.progress import Progress, ProgressState
+from raftdb.raft.state import State
+from raftdb.raft.types import EntryID, MemberID, Role
+
+
+class _Due(Enum):
+    """What one peer is to get next."""
+
+    NOTHING = 0
+    SNAPSHOT = 1
+    ENTRIES = 2
+    EMPTY = 3
+    COMMIT = 4
+
+
+def is_due(state: State) -> bool:
+    """Whether :func:`flush` would send anything; exactly then, or a turn would spin."""
+    if state.role is not Role.LEADER:
+        return False
+    if state.reads.has_waiting and state.own_term_committed:
+        return True
+    return any(_due(state, member, pr) is not _Due.NOTHING for member, pr in state.peers)
+
+
+def flush(state: State) -> None:
+    """Send what is due: one round for all waiting reads, then appends and snapshots."""
+    if state.role is not Role.LEADER:
+        return
+    if state.reads.has_waiting and state.own_term_committed:
+        begin_round(state)
+    for member, progress in state.peers:
+        while (due := _due(state, member, progress)) is not _Due.NOTHING:
+            _send(state, member, progress, due)
+
+
+def begin_round(state: State) -> None:
+    """Send a heartbeat to everybody, which waiting reads ride on (Thesis §6.4 step 3)."""
+    committed = state.log.committed
+    number = state.reads.begin_round(committed if state.own_term_committed else None)
+    state.heartbeat_elapsed = 0
+    for member, progress in state.peers:
+        # A heartbeat may overtake appends: it must not commit what has not arrived [1].
+        state.send(
+            Heartbeat(
+                sender=state.id,
+                receiver=member,
+                term=state.term,
+                commit=min(progress.match, committed),
+                match=progress.match,
+                round=number,
+            )
+        )
+        progress.sent_commit_only(committed)
+    state.reads.answered(state.id, number)
+
+
+def _due(state: State, member: MemberID, progress: Progress) -> _Due:
+    log = state.log
+    if not progress.is_paused:
+        if progress.next < log.first_index:
+            # To a dead peer a snapshot would only be streamed in vain.
+            return _Due.SNAPSHOT if progress.recent_active else _Due.NOTHING
+        probing = progress.state is ProgressState.PROBE
+        if progress.next <= log.last_index and (probing or not progress.inflights.full):
+            return _Due.ENTRIES
+        if probing or member in state.nudged:
+            return _Due.EMPTY
+    if progress.can_bump_commit(log.committed) and progress.match >= log.first_index - 1:
+        return _Due.COMMIT
+    return _Due.NOTHING
+
+
+def _send(state: State, member: MemberID, progress: Progress, due: _Due) -> None:
+    match due:
+        case _Due.SNAPSHOT:
+            snapshot = state.storage.snapshot()
+            progress.become_snapshot(snapshot.last.index)
+            state.send(
+                InstallSnapshot(
+                    sender=state.id, receiver=member, term=state.term, snapshot=snapshot
+                )
+            )
+            state.trace("snapshot sent", to=member, index=snapshot.last.index)
+        case _Due.ENTRIES:
+            _send_append(state, member, progress, bytes_max=state.config.append_bytes_max)
+        case _Due.EMPTY:
+            _send_append(state, member, progress, bytes_max=0)
+        case _Due.COMMIT:
+            _send_commit(state, member, progress)
+        case _Due.NOTHING:
+            raise AssertionError("nothing is due")
+        case _:
+            assert_never(due)
+
+
+def _send_append(state: State, member: MemberID, progress: Progress, *, bytes_max: int) -> None:
+    """Send the entries from ``next`` on (Fig. 2, Leaders), or none where ``bytes_max`` is 0."""
+    log = state.log
+    previous = EntryID(log.term(progress.next - 1), progress.next - 1)
+    entries = log.entries(progress.next, log.last_index + 1, bytes_max) if bytes_max else ()
+    state.nudged.pop(member, None)
+    state.send(
+        AppendEntries(
+            sender=state.id,
+            receiver=member,
+            term=state.term,
+            previous=previous,
+            entries=entries,
+            commit=log.committed,
+            match=progress.match,
+        )
+    )
+    progress.sent_entries(
+        count=len(entries),
+        bytes_count=sum(entry.size for entry in entries),
+        commit=log.committed,
+    )
+
+
+def _send_commit(state: State, member: MemberID, progress: Progress) -> None:
+    """Tell the commit index at once, not with the next heartbeat, past a full window, too."""
+    state.send(
+        AppendEntries(
+            sender=state.id,
+            receiver=member,
+            term=state.term,
+            previous=EntryID(state.log.term(progress.match), progress.match),
+            commit=state.log.committed,
+            match=progress.match,
+        )
+    )
+    progress.sent_commit_only(state.log.committed)

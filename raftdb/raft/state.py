@@ -1,0 +1,281 @@
+"""Every variable of Figure 2 and what changes several of them at once: the transitions of Figure 4.
+
+It owns who this node is, in which term, with which log, and what waits to leave it. It knows no
+rule of leaders, candidates or followers: those are functions over a :class:`State`, in
+:mod:`~raftdb.raft.leader`, :mod:`~raftdb.raft.candidate` and :mod:`~raftdb.raft.follower`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from raftdb.errors import DataLost, NoLeader, NotLeader
+from raftdb.raft import confchange
+from raftdb.raft.config import Config
+from raftdb.raft.log import RaftLog
+from raftdb.raft.messages import (
+    AppendEntriesResponse,
+    Message,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+)
+from raftdb.raft.progress import Progress
+from raftdb.raft.read_only import ReadOnly
+from raftdb.raft.ready import Ready
+from raftdb.raft.storage import LogReader
+from raftdb.raft.tracker import Tracker
+from raftdb.raft.types import (
+    TERM_MAX,
+    ConfChange,
+    HardState,
+    MemberID,
+    ReadID,
+    ReadState,
+    Role,
+    SnapshotMetadata,
+)
+
+PERSISTED = (AppendEntriesResponse, RequestVote, RequestVoteResponse, PreVoteResponse)
+"""What promises something, or asks others to rest a promise on it, leaves only after the save [7].
+
+(f) Only votes and append acknowledgements carry promises: a heartbeat's answer may leave before a
+mere new term is durable.
+
+(g) RequestVote waits, too, although it waits nowhere in etcd. 1. C campaigns for term 5 and wins
+before its own save. 2. It sends entry (5,10,x) to A alone and crashes. 3. It restarts in term 4 and
+campaigns for 5 again; B grants again, it has voted for C in 5. 4. C writes (5,10,y): two different
+entries with one name, and log matching is gone.
+"""
+
+
+class State:
+    """One node's Raft variables.
+
+    Invariants: :mod:`raftdb.raft.invariants` states them.
+
+    :raises DataLost: if what was durable contradicts itself [1]
+    """
+
+    def __init__(self, config: Config, storage: LogReader, *, applied: int) -> None:
+        hard_state, conf_state = storage.initial_state()
+        _refuse_lost_data(storage, hard_state)
+        assert applied <= storage.snapshot().last.index, (
+            "the state machine must not be ahead of the configuration, which is the snapshot's"
+        )
+        self.config = config
+        self.id = config.id
+        self.storage = storage
+
+        # persistent on all servers
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+        self.log = RaftLog(storage, applied=applied)
+        self.log.commit_to(hard_state.commit)
+
+        # volatile on all servers
+        self.role = Role.FOLLOWER
+        self.leader: MemberID | None = None
+        self.tracker = Tracker(
+            inflight_messages_max=config.inflight_messages_max,
+            inflight_bytes_max=config.inflight_bytes_max,
+        )
+        self.tracker.adopt(confchange.check(conf_state), next_index=max(1, self.log.last_index + 1))
+
+        # volatile on leaders; the tracker holds nextIndex and matchIndex
+        self.term_start = 0
+        """The index of the entry that opened this leader's term; nothing counts before it [12]."""
+        self.pending_conf_index = 0
+        """A change may be proposed once this is applied: they go one at a time [2]."""
+        self.uncommitted_bytes = 0
+        self.transferee: MemberID | None = None
+        self.nudged: dict[MemberID, None] = {}
+        """Who gets an append even if it is empty, to find out what was lost."""
+        self.reads = ReadOnly(reads_max=config.reads_max)
+        self.disk_transfer_tried = False
+
+        # time, in ticks
+        self.uptime = 0
+        self.election_elapsed = 0
+        self.election_timeout = 0
+        self.heartbeat_elapsed = 0
+        self.transfer_elapsed = 0
+        self.repeat_in = 0
+        self.save_elapsed = 0
+        self._draw_election_timeout()
+
+        # what leaves, and what waits for an answer from outside
+        self.messages: list[Message] = []
+        self.persisted_messages: list[Message] = []
+        self.durable = HardState(hard_state.term, hard_state.vote, hard_state.commit)
+        self.outstanding: Ready | None = None
+        self.read_counter = 0
+        self.read_states: list[ReadState] = []
+        self.handed_out_changes: deque[ConfChange] = deque()
+        """Changes whose entries count as applied and whose effect the caller still owes."""
+        self.installing: SnapshotMetadata | None = None
+        """The snapshot that the state machine is loading."""
+
+    # -- questions --
+
+    @property
+    def own_progress(self) -> Progress:
+        """The leader's own place among the members."""
+        return self.tracker.progress[self.id]
+
+    @property
+    def peers(self) -> list[tuple[MemberID, Progress]]:
+        """Every other member with its progress, in order."""
+        return [(member, pr) for member, pr in self.tracker.progress.items() if member != self.id]
+
+    @property
+    def own_term_committed(self) -> bool:
+        """Whether this leader knows what is committed (Paper §8: the no-op; Thesis §6.4)."""
+        return self.role is Role.LEADER and self.log.committed >= self.term_start
+
+    @property
+    def in_lease(self) -> bool:
+        """Whether a leader was heard within the least election timeout (Thesis §4.2.3)."""
+        if self.role is Role.LEADER:
+            return True  # CheckQuorum deposes it as soon as this is not true any more
+        return self.leader is not None and self.election_elapsed < self.config.election_ticks
+
+    @property
+    def in_quarantine(self) -> bool:
+        """Whether a lease from before the restart may still run.
+
+        1. A, B, C; A leads; C hears A. 2. C restarts and has forgotten that it did. 3. B, cut off
+        from A, asks C for a pre-vote: without this rule C grants it, and a leader with a quorum is
+        deposed; a read that A answered by its lease would be older than promised.
+        """
+        return self.uptime < self.config.election_ticks
+
+    @property
+    def save_overdue(self) -> bool:
+        """Whether the disk has not answered for longer than an election timeout [6]."""
+        return self.save_elapsed > self.config.election_ticks
+
+    @property
+    def snapshot_pending(self) -> bool:
+        """Whether the state machine has still to load a snapshot that replaced the log [7d]."""
+        log = self.log
+        return bool(log.unstable_snapshot or log.restoring or self.installing)
+
+    def require_leader(self) -> None:
+        """Refuse what only a leader can do.
+
+        :raises NotLeader: naming who leads
+        :raises NoLeader: if nobody is known to
+        """
+        if self.role is Role.LEADER:
+            return
+        if self.leader is None:
+            raise NoLeader
+        raise NotLeader(self.leader.id)
+
+    # -- what leaves --
+
+    def send(self, message: Message) -> None:
+        """Put a message into the output that waits for what it must wait for [7]."""
+        assert message.receiver != self.id, "a node does not write to itself"
+        if isinstance(message, PERSISTED):
+            self.persisted_messages.append(message)
+        else:
+            self.messages.append(message)
+
+    def trace(self, event: str, **fields: object) -> None:
+        """Tell the observer, if there is one, of a transition."""
+        self.config.trace(event, {"id": self.id, "term": self.term, **fields})
+
+    def next_read(self) -> ReadID:
+        """Name a read request; the boot nonce keeps names apart across restarts [12]."""
+        self.read_counter += 1
+        return ReadID(self.id, self.config.boot, self.read_counter)
+
+    # -- the transitions of Figure 4 --
+
+    def become_follower(self, term: int, leader: MemberID | None) -> None:
+        """Follow ``leader``, or nobody yet, in ``term``, which is not below the current one."""
+        assert term >= self.term, f"the term must not fall from {self.term} to {term}"
+        before = self.role
+        self._reset(term)
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self.trace("follower", leader=leader, before=before)
+
+    def become_pre_candidate(self) -> None:
+        """Ask whether an election would succeed, in the same term (Thesis §9.6)."""
+        assert self.role is not Role.LEADER
+        self.role = Role.PRE_CANDIDATE
+        self.leader = None
+        self.tracker.reset_votes()
+        self._draw_election_timeout()
+        self.draw_repetition()
+        self.trace("pre-candidate")
+
+    def become_candidate(self) -> None:
+        """Begin an election: a new term, a vote for itself (Fig. 2, Candidates)."""
+        assert self.role is not Role.LEADER
+        assert self.term < TERM_MAX
+        self._reset(self.term + 1)
+        self.role = Role.CANDIDATE
+        self.vote = self.id
+        self.trace("candidate")
+
+    def become_leader(self) -> None:
+        """Lead the term this candidate was elected for.
+
+        Invariant: nobody leads a term before it and its own vote are durable, also alone [7a].
+        1. A alone in its cluster leads term 3 before that is saved, and answers a write. 2. It
+        crashes, restarts in term 2 and leads 3 again: two leaders of one term.
+        """
+        assert self.role is Role.CANDIDATE
+        assert (self.durable.term, self.durable.vote) == (self.term, self.id)
+        self._reset(self.term)
+        self.role = Role.LEADER
+        self.leader = self.id
+        self.own_progress.maybe_update(self.log.durable)  # [7b]
+        self.trace("leader")
+
+    def _reset(self, term: int) -> None:
+        if term != self.term:
+            self.term = term
+            self.vote = None
+        self.leader = None
+        self.heartbeat_elapsed = 0
+        self._draw_election_timeout()
+        self.tracker.reset(next_index=self.log.last_index + 1)
+        self.term_start = 0
+        self.pending_conf_index = 0
+        self.uncommitted_bytes = 0
+        self.transferee = None
+        self.nudged.clear()
+        self.disk_transfer_tried = False
+        self.reads = ReadOnly(reads_max=self.config.reads_max)
+
+    # -- time --
+
+    def _draw_election_timeout(self) -> None:
+        """Draw anew from ``[T, 2T)`` so that split votes are rare (Paper §5.2)."""
+        ticks = self.config.election_ticks
+        self.election_elapsed = 0
+        self.election_timeout = self.config.rng.randrange(ticks, 2 * ticks)
+
+    def draw_repetition(self) -> None:
+        """Draw when an unanswered pre-vote is repeated: every heartbeat, with jitter [10]."""
+        ticks = self.config.heartbeat_ticks
+        self.repeat_in = self.config.rng.randrange(ticks, 2 * ticks)
+
+
+def _refuse_lost_data(storage: LogReader, hard_state: HardState) -> None:
+    last = storage.last_index()
+    if hard_state.commit > last:
+        raise DataLost(
+            f"entries up to {hard_state.commit} are committed, but the log ends at {last}: wipe this"
+            " node's data directory and let it join anew"
+        )
+    if storage.term(last) > hard_state.term:
+        raise DataLost(
+            f"the log ends in term {storage.term(last)}, but the term is {hard_state.term}: the vote"
+            " of that term is lost; wipe this node's data directory and let it join anew"
+        )

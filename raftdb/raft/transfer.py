@@ -1,0 +1,80 @@
+"""Giving leadership away: on request (Thesis §3.10), and when the own disk hangs [6]."""
+
+from __future__ import annotations
+
+from raftdb.errors import InvalidRequest
+from raftdb.raft.messages import TimeoutNow
+from raftdb.raft.state import State
+from raftdb.raft.types import MemberID
+
+
+def begin(state: State, to: MemberID) -> None:
+    """Hand leadership to ``to``: take no more proposals, bring it up to date, let it campaign.
+
+    Repeating it is harmless; another target replaces the one before. It is given up after an
+    election timeout, and proposals are taken again.
+
+    :raises NotLeader: if somebody else leads
+    :raises NoLeader: if nobody is known to lead
+    :raises InvalidRequest: if ``to`` does not vote
+    """
+    state.require_leader()
+    if not state.tracker.is_voter(to):
+        raise InvalidRequest(f"{to} does not vote, so it cannot lead")
+    if to == state.id:
+        abort(state, "the leader itself was chosen")
+        return
+    if state.transferee == to:
+        return
+    state.transferee = to
+    state.transfer_elapsed = 0
+    state.trace("transfer", to=to)
+    maybe_let_go(state, to)
+
+
+def maybe_let_go(state: State, member: MemberID) -> None:
+    """Tell the successor to campaign once its log is as long as the leader's."""
+    if state.transferee != member:
+        return
+    if state.tracker.progress[member].match == state.log.last_index:
+        state.send(TimeoutNow(sender=state.id, receiver=member, term=state.term))
+
+
+def abort(state: State, reason: str) -> None:
+    """Go on leading; nothing to do where no transfer is under way."""
+    if state.transferee is not None:
+        state.trace("transfer aborted", to=state.transferee, reason=reason)
+        state.transferee = None
+
+
+def tick(state: State, elapsed: int) -> None:
+    """Give up a transfer that takes longer than an election timeout (Thesis §3.10)."""
+    if state.transferee is None:
+        return
+    state.transfer_elapsed += elapsed
+    if state.transfer_elapsed >= state.config.election_ticks:
+        abort(state, "it took longer than an election timeout")
+
+
+def watch_disk(state: State) -> None:
+    """Give leadership away when the own disk hangs, else step down [6].
+
+    1. The leader's fsync hangs. 2. Its heartbeats do not wait for a disk, so nobody campaigns; its
+    followers' disks commit without it, but it can apply nothing and answer nobody. 3. So it reigns
+    for ever over a cluster that serves nothing, unless it goes by itself.
+    """
+    if not state.save_overdue or state.transferee is not None:
+        return
+    candidates = [
+        (progress.recent_active, progress.match, member)
+        for member, progress in state.peers
+        if state.tracker.is_voter(member)
+    ]
+    if not candidates:
+        return  # nobody could do better
+    if state.disk_transfer_tried:
+        state.trace("stepped down", reason="the disk hangs")
+        state.become_follower(state.term, None)
+        return
+    state.disk_transfer_tried = True
+    begin(state, max(candidates)[2])

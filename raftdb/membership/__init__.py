@@ -3,12 +3,21 @@
 - :mod:`~raftdb.membership.addresses` and :mod:`~raftdb.membership.directory` are the values.
 - :mod:`~raftdb.membership.wire` and :mod:`~raftdb.membership.http_directory` bring a join request
   to a cluster.
-- :mod:`~raftdb.membership.joining` is the newcomer's side.
+- :mod:`~raftdb.membership.joining` and :mod:`~raftdb.membership.founding` are the newcomer's side.
+- :mod:`~raftdb.membership.roster` does what is asked, :mod:`~raftdb.membership.caretaker` what has
+  to be done unasked, both as :mod:`~raftdb.membership.decisions` says, by
+  :mod:`~raftdb.membership.agreement`.
 """
 
-from raftdb.membership.addresses import check_address, split_address
+from raftdb.membership.addresses import check_address, check_id, split_address
+from raftdb.membership.agreement import Agreement, Options
+from raftdb.membership.caretaker import Caretaker
 from raftdb.membership.directory import Directory, JoinAnswer, JoinRequest, KnownMember
+from raftdb.membership.founding import claimed, founding_batch
+from raftdb.membership.http_directory import HttpDirectory
 from raftdb.membership.joining import Joiner
+from raftdb.membership.roster import Membership
+from raftdb.membership.sightings import Sighting
 from raftdb.membership.wire import (
     decode_join_answer,
     decode_join_request,
@@ -18,16 +27,25 @@ from raftdb.membership.wire import (
 )
 
 __all__ = [
+    "Agreement",
+    "Caretaker",
     "Directory",
+    "HttpDirectory",
     "JoinAnswer",
     "JoinRequest",
     "Joiner",
     "KnownMember",
+    "Membership",
+    "Options",
+    "Sighting",
     "check_address",
+    "check_id",
+    "claimed",
     "decode_join_answer",
     "decode_join_request",
     "encode_join_answer",
     "encode_join_request",
+    "founding_batch",
     "hex128",
     "split_address",
 ]

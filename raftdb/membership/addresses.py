@@ -1,7 +1,7 @@
-"""What an address is: ``host:port``, checked before it can reach a log or a redirect.
+"""What a member may be called and where it may live: ids and ``host:port``.
 
-An address is stored and shown exactly as it was given. Names are not resolved here: a member may be
-announced before its name exists.
+Both are checked before they can reach a log or a redirect, and then kept and shown exactly as they
+were given. Names are not resolved here: a member may be announced before its name exists.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from raftdb.errors import InvalidRequest
 ADDRESS_CHARACTERS_MAX = 260
 """Of one address: a DNS name has at most 253 characters, a port five."""
 
+ID_CHARACTERS_MAX = 128
+"""Of one member id."""
+
+_ID = re.compile(r"[A-Za-z0-9._:@-]+")
 _ADDRESS = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
 )
@@ -51,3 +55,16 @@ def check_address(address: str) -> str:
     """
     split_address(address)
     return address
+
+
+def check_id(name: str) -> str:
+    """Return ``name`` itself where it may be a member's id.
+
+    :raises InvalidRequest: where it may not
+    """
+    if len(name) > ID_CHARACTERS_MAX or _ID.fullmatch(name) is None:
+        raise InvalidRequest(
+            f"{name[:ID_CHARACTERS_MAX]!r} cannot be a member's id: it must be 1 to"
+            f" {ID_CHARACTERS_MAX} characters of A-Z a-z 0-9 . _ : @ -"
+        )
+    return name

@@ -10,17 +10,16 @@ from typing import Annotated
 import msgspec
 
 from raftdb.errors import InvalidRequest, RemoteProtocolError
-from raftdb.membership.addresses import check_address
+from raftdb.membership.addresses import check_address, check_id
 from raftdb.membership.directory import JoinAnswer, JoinRequest, KnownMember
 from raftdb.raft.types import MemberID
 
 _Hex128 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Version = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
 
 class _RequestBody(msgspec.Struct, forbid_unknown_fields=True):
-    id: _Name
+    id: str
     incarnation: _Hex128
     raft_address: str
     http_address: str
@@ -30,7 +29,7 @@ class _RequestBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _MemberBody(msgspec.Struct):
-    id: _Name
+    id: str
     incarnation: _Hex128
     raft_address: str
     http_address: str
@@ -70,7 +69,7 @@ def decode_join_request(body: bytes) -> JoinRequest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"this is no join request: {error}") from error
     return JoinRequest(
-        member=MemberID(parsed.id, int(parsed.incarnation, 16)),
+        member=MemberID(check_id(parsed.id), int(parsed.incarnation, 16)),
         raft_address=check_address(parsed.raft_address),
         http_address=check_address(parsed.http_address),
         cluster_id=None if parsed.cluster_id is None else int(parsed.cluster_id, 16),

@@ -1,0 +1,88 @@
+"""What this node knows of the members, and the one way to change it: by agreement of the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from raftdb.members import Member, MembersCommand
+from raftdb.membership.contacts import Contacts
+from raftdb.membership.seams import Envelope, Group, Table
+from raftdb.raft.ready import Status
+from raftdb.raft.types import ConfChange, MemberID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How membership behaves in time.
+
+    :param check_s: between two checks, at most a heartbeat
+    :param patience_s: a member not heard of for this long is out of contact; two election timeouts
+    :param timeout_s: of one proposal
+    :param protocol_versions: the peer protocols this node speaks, as (lowest, highest)
+    """
+
+    check_s: float = 0.1
+    patience_s: float = 0.8
+    timeout_s: float = 5.0
+    protocol_versions: tuple[int, int] = (1, 1)
+
+
+class Agreement:
+    """The group, the table it agrees on, and who of it is in contact.
+
+    :param clock: for the contacts' ages
+    :param group: what proposals go through
+    :param table: returns the present table; it is replaced when a snapshot is installed
+    :param own: this node's record as it should be
+    :param envelope: makes commands entries
+    :param options: times
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        group: Group,
+        table: Callable[[], Table],
+        *,
+        own: Member,
+        envelope: Envelope,
+        options: Options,
+    ) -> None:
+        self.group = group
+        self.own = own
+        self.options = options
+        self._clock = clock
+        self._table = table
+        self._envelope = envelope
+        self._contacts = Contacts(options.patience_s)
+
+    @property
+    def table(self) -> Table:
+        """The member table as this node has applied it."""
+        return self._table()
+
+    def sample(self) -> Status:
+        """Take note of who is active now, and return the picture that shows it."""
+        status = self.group.status().raft
+        self._contacts.sample(status, self._clock.seconds())
+        return status
+
+    def in_contact(self, member: MemberID) -> bool:
+        """Whether the leader heard ``member`` lately."""
+        return self._contacts.in_contact(member, self._clock.seconds())
+
+    def contact_age_s(self, member: MemberID) -> float | None:
+        """How long ago the leader heard ``member``; None where this node cannot tell."""
+        return self._contacts.age_s(member, self._clock.seconds())
+
+    def change(self, change: ConfChange) -> Deferred[object]:
+        """Propose a change of the configuration."""
+        return self.group.propose_conf_change(change, self.options.timeout_s)
+
+    def command(self, command: MembersCommand) -> Deferred[object]:
+        """Propose a command of the member table."""
+        return self.group.propose(self._envelope(command), self.options.timeout_s)

@@ -1,0 +1,114 @@
+"""The cluster's side of membership: taking in, inviting, removing, handing leadership over.
+
+What is decided stands in :mod:`raftdb.membership.decisions`, what happens unasked in
+:mod:`raftdb.membership.caretaker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from raftdb.members import Invite, Uninvite, UpdateMember
+from raftdb.membership.agreement import Agreement
+from raftdb.membership.decisions import decide_join, decide_removal, voter_named
+from raftdb.membership.directory import JoinAnswer, JoinRequest, KnownMember
+from raftdb.membership.status import MemberStatus, member_status
+from raftdb.raft.types import ConfChange
+
+
+class Membership:
+    """What may be asked about the members; only the leader does it, the others say who leads.
+
+    :param agreement: what is known, and the way to change it
+    :param require_leader: returns, or raises where clients have to go instead
+    """
+
+    _log = Logger()
+
+    def __init__(self, agreement: Agreement, require_leader: Callable[[], None]) -> None:
+        self._agreement = agreement
+        self._require_leader = require_leader
+
+    def add(self, request: JoinRequest) -> Deferred[JoinAnswer]:
+        """Take a node in as a learner; a present member keeps its place and may bring addresses.
+
+        :raises JoinRefused: it can never be taken in as it is
+        :raises ConfChangeError: not now: another change is under way, or its name is in use
+        """
+        return Deferred.fromCoroutine(self._add(request))
+
+    async def _add(self, request: JoinRequest) -> JoinAnswer:
+        self._require_leader()
+        self._agreement.sample()
+        decision = decide_join(
+            self._agreement.table,
+            request,
+            protocol_versions=self._agreement.options.protocol_versions,
+            in_contact=self._agreement.in_contact,
+        )
+        match decision:
+            case ConfChange():
+                self._log.info(
+                    "{member} at {raft} {http} is taken in as a learner",
+                    member=request.member,
+                    raft=request.raft_address,
+                    http=request.http_address,
+                )
+                await self._agreement.change(decision)
+            case UpdateMember():
+                await self._agreement.command(decision)
+            case None:
+                pass
+        table = self._agreement.table
+        known = (KnownMember(one.id, one.raft_address, one.http_address) for one in table.members)
+        return JoinAnswer(table.cluster_id, tuple(known))
+
+    def invite(self, member_id: str, raft_address: str, http_address: str) -> Deferred[None]:
+        """Expect a node whose incarnation its first Hello tells; nothing for a present member."""
+        return Deferred.fromCoroutine(self._invite(member_id, raft_address, http_address))
+
+    async def _invite(self, name: str, raft_address: str, http_address: str) -> None:
+        self._require_leader()
+        if self._agreement.table.by_id(name) is None:
+            await self._agreement.command(Invite(name, raft_address, http_address))
+
+    def remove(self, member_id: str) -> Deferred[None]:
+        """Remove a member, or take an invitation back.
+
+        :raises InvalidRequest: there is no such member
+        :raises ConfChangeError: the others could not go on without it
+        """
+        return Deferred.fromCoroutine(self._remove(member_id))
+
+    async def _remove(self, name: str) -> None:
+        self._require_leader()
+        self._agreement.sample()
+        table = self._agreement.table
+        if table.by_id(name) is None and table.invitation(name) is not None:
+            await self._agreement.command(Uninvite(name))
+            return
+        change = decide_removal(table, name, self._agreement.in_contact)
+        self._log.info("{member} is being removed", member=name)
+        await self._agreement.change(change)
+
+    def transfer(self, to: str) -> Deferred[None]:
+        """Hand leadership over to the voter named ``to``; fires when it leads.
+
+        :raises InvalidRequest: it is no voter
+        """
+        return Deferred.fromCoroutine(self._transfer(to))
+
+    async def _transfer(self, to: str) -> None:
+        self._require_leader()
+        successor = voter_named(self._agreement.table, to)
+        if successor != self._agreement.own.id:
+            timeout_s = self._agreement.options.timeout_s
+            await self._agreement.group.transfer_leadership(successor, timeout_s)
+
+    def members(self) -> list[MemberStatus]:
+        """Return everybody and how they fare, as far as this node can tell."""
+        status = self._agreement.sample()
+        return member_status(self._agreement.table, status, self._agreement.contact_age_s)

@@ -1,0 +1,136 @@
+"""What the operator decides about one node, checked as a whole; the only place with the defaults.
+
+Plain values only: how they are written on a command line is :mod:`raftdb.tap`'s part, what is built
+from them :mod:`raftdb.service.node`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftdb.errors import InvalidRequest
+from raftdb.membership import check_address, check_id
+from raftdb.service.endpoints import check_dial_template, listen_description
+
+KiB = 1024
+MiB = 1024 * KiB
+
+TICKS_PER_HEARTBEAT = 2
+"""One heartbeat is two ticks of the core, so that a late tick delays it by half of itself only."""
+
+HEARTBEATS_PER_ELECTION_TIMEOUT = 4
+"""Unless told otherwise: three heartbeats may be lost or late before anybody campaigns."""
+
+BODY_BYTES_CEILING = 8 * MiB
+"""What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [30]."""
+
+_AT_LEAST_ONE = (
+    "snapshot_entries",
+    "snapshot_bytes",
+    "body_bytes_max",
+    "connections_max",
+    "waiting_max",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One node's settings.
+
+    :param data_dir: where everything lives that must survive
+    :param id: the node's name; None where the directory is to say it
+    :param http_address: ``host:port`` that clients and other members are told
+    :param raft_address: ``host:port`` that the peers are told
+    :param http_listen: an endpoint description, ``host:port`` or ``:port`` to listen on for
+        clients; empty for ``http_address``
+    :param raft_listen: the same for peers
+    :param raft_dial: how a peer is dialled: a client endpoint with ``{host}`` and ``{port}``
+    :param join: HTTP addresses of members to be taken in by; empty to found a cluster
+    :param join_timeout_s: after which an unanswered join ends the process
+    :param heartbeat_ms: between two heartbeats, ``2 <= heartbeat_ms``; scales everything
+    :param election_timeout_ms: silence after which a follower campaigns, at least two heartbeats;
+        0 for four of them
+    :param snapshot_entries: applied between two snapshots
+    :param snapshot_bytes: of entries between two snapshots, whatever their number
+    :param body_bytes_max: of one HTTP request's body
+    :param connections_max: of HTTP clients at the same time
+    :param waiting_max: requests waiting for the cluster at the same time
+    :param request_timeout_s: after which a client's request is given up
+    """
+
+    data_dir: Path
+    id: str | None = None
+    http_address: str = "localhost:8091"
+    raft_address: str = "localhost:8089"
+    http_listen: str = ""
+    raft_listen: str = ""
+    raft_dial: str = "tcp:host={host}:port={port}"
+    join: tuple[str, ...] = ()
+    join_timeout_s: float = 60.0
+    heartbeat_ms: int = 100
+    election_timeout_ms: int = 0
+    snapshot_entries: int = 50_000
+    snapshot_bytes: int = 64 * MiB
+    body_bytes_max: int = 1536 * KiB
+    connections_max: int = 10_000
+    waiting_max: int = 10_000
+    request_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no node could work with, naming the option and what would be right."""
+        if self.id is not None:
+            check_id(self.id)
+        check_address(self.http_address)
+        check_address(self.raft_address)
+        for address in self.join:
+            check_address(address.removeprefix("http://").removeprefix("https://"))
+        listen_description(self.http_listen or self.http_address)
+        listen_description(self.raft_listen or self.raft_address)
+        check_dial_template(self.raft_dial)
+        self._check_times()
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise InvalidRequest(f"{_option(name)} must be at least 1")
+        if self.body_bytes_max > BODY_BYTES_CEILING:
+            raise InvalidRequest(
+                f"--body-bytes must be at most {BODY_BYTES_CEILING}, what one entry can hold"
+            )
+
+    def _check_times(self) -> None:
+        if self.heartbeat_ms < TICKS_PER_HEARTBEAT:
+            raise InvalidRequest(f"--heartbeat must be at least {TICKS_PER_HEARTBEAT} milliseconds")
+        if self.election_timeout_ms and self.election_timeout_ms < 2 * self.heartbeat_ms:
+            raise InvalidRequest(
+                f"--election-timeout must be at least two heartbeats ({2 * self.heartbeat_ms} ms),"
+                f" not {self.election_timeout_ms}"
+            )
+        for name in ("join_timeout_s", "request_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidRequest(f"{_option(name)} must be above 0 seconds")
+
+    @property
+    def tick_s(self) -> float:
+        """The length of one of the core's ticks."""
+        return self.heartbeat_ms / 1000 / TICKS_PER_HEARTBEAT
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Between two heartbeats."""
+        return self.heartbeat_ms / 1000
+
+    @property
+    def election_ticks(self) -> int:
+        """T in ticks, rounded up."""
+        if not self.election_timeout_ms:
+            return HEARTBEATS_PER_ELECTION_TIMEOUT * TICKS_PER_HEARTBEAT
+        return -(-self.election_timeout_ms * TICKS_PER_HEARTBEAT // self.heartbeat_ms)
+
+    @property
+    def election_timeout_s(self) -> float:
+        """T in seconds, as the core keeps it."""
+        return self.election_ticks * self.tick_s
+
+
+def _option(field: str) -> str:
+    return "--" + field.removesuffix("_max").removesuffix("_s").replace("_", "-")

@@ -1,0 +1,200 @@
+"""One node of a group that agrees with everything at once, on a real member table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from raftdb.errors import ConfChangeError, JoinRefused, NoLeader, NotLeader
+from raftdb.members import (
+    InitCluster,
+    Member,
+    MembersCommand,
+    MemberTable,
+    UpdateMember,
+    decode_members_command,
+    encode_context,
+    encode_members_command,
+)
+from raftdb.membership import Agreement, Caretaker, JoinAnswer, JoinRequest, Membership, Options
+from raftdb.raft import confchange
+from raftdb.raft.ready import PeerStatus, Status
+from raftdb.raft.types import ZERO, ConfChange, HardState, MemberID, Role
+
+CLUSTER_ID = 77
+
+
+class Picture(NamedTuple):
+    """A status with the core's own inside."""
+
+    raft: Status
+
+
+class ImmediateGroup:
+    """Commits and applies at once what this node proposes as its leader."""
+
+    def __init__(self, me: MemberID) -> None:
+        self.me = me
+        self.table = MemberTable()
+        self.role = Role.LEADER
+        self.leader: MemberID | None = me
+        self.term = 1
+        self.commit = 0
+        self.active: dict[MemberID, bool] = {}
+        self.match: dict[MemberID, int] = {}
+        self.transferred: list[MemberID | None] = []
+        self.stuck = False
+
+    def status(self) -> Picture:
+        peers = {
+            member: PeerStatus(
+                state="replicate",
+                match=self.match.get(member, self.commit),
+                next=self.commit + 1,
+                recent_active=self.active.get(member, True),
+            )
+            for member in self.table.conf_state.members
+        }
+        return Picture(
+            Status(
+                id=self.me,
+                role=self.role,
+                leader=self.leader,
+                hard_state=HardState(term=self.term, commit=self.commit),
+                conf_state=self.table.conf_state,
+                applied=self.commit,
+                first_index=1,
+                last=ZERO,
+                peers=peers if self.role is Role.LEADER else {},
+                round=0,
+                round_acknowledged=0,
+                transferee=None,
+            )
+        )
+
+    def propose(self, envelope: bytes, timeout_s: float) -> Deferred[object]:
+        del timeout_s
+        self.commit += 1
+        refusal = self.table.apply(decode_members_command(envelope), time_ms=0)
+        return succeed(None) if refusal is None else fail(refusal)
+
+    def propose_conf_change(self, change: ConfChange, timeout_s: float) -> Deferred[object]:
+        del timeout_s
+        if self.stuck:
+            return fail(ConfChangeError("another change is under way"))
+        self.commit += 1
+        after = confchange.apply(self.table.conf_state, change)
+        if after.is_joint:
+            after = confchange.leave_joint(after)
+        self.table.apply_conf_change(change.context, after)
+        return succeed(after)
+
+    def transfer_leadership(self, to: MemberID | None, timeout_s: float) -> Deferred[None]:
+        del timeout_s
+        self.transferred.append(to)
+        return succeed(None)
+
+
+class RecordingDirectory:
+    """Remembers what was asked of whom."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, JoinRequest]] = []
+
+    def join(self, http_address: str, request: JoinRequest) -> Deferred[JoinAnswer]:
+        self.asked.append((http_address, request))
+        return fail(JoinRefused("not now"))
+
+
+def record(name: str, incarnation: int, host: str = "") -> Member:
+    host = host or name
+    return Member(MemberID(name, incarnation), f"{host}:8089", f"{host}:8091")
+
+
+def request_of(member: Member, cluster_id: int | None = None) -> JoinRequest:
+    return JoinRequest(
+        member=member.id,
+        raft_address=member.raft_address,
+        http_address=member.http_address,
+        cluster_id=cluster_id,
+    )
+
+
+class Fixture:
+    """A node with its membership, its caretaker and a clock to be advanced."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.group = ImmediateGroup(MemberID("node01", 1))
+        self.directory = RecordingDirectory()
+        self.removed: list[bool] = []
+        self.own = record("node01", 1)
+        self.agreement = Agreement(
+            self.clock,
+            self.group,
+            lambda: self.group.table,
+            own=self.own,
+            envelope=self.envelope,
+            options=Options(),
+        )
+        self.membership = Membership(self.agreement, self.require_leader)
+        self.caretaker = Caretaker(
+            self.clock,
+            self.agreement,
+            self.membership,
+            self.directory,
+            on_removed=lambda: self.removed.append(True),
+        )
+        self.group.table.apply(InitCluster(CLUSTER_ID), time_ms=0)
+        self.voter(self.own)
+        self.caretaker.start()
+
+    def envelope(self, command: MembersCommand) -> bytes:
+        return encode_members_command(command)
+
+    def require_leader(self) -> None:
+        if self.group.role is Role.LEADER:
+            return
+        if self.group.leader is None:
+            raise NoLeader
+        raise NotLeader(self.group.leader.id, "somewhere:8091")
+
+    def voter(self, member: Member) -> None:
+        """Make ``member`` a voter, as if it had been one for ever."""
+        before = self.group.table.conf_state
+        voters = tuple(sorted((*before.voters, member.id)))
+        after = msgspec.structs.replace(before, voters=voters)
+        self.group.table.apply_conf_change(encode_context((member,)), after)
+
+    record = staticmethod(record)
+    request_of = staticmethod(request_of)
+
+    def context_of(self, member: Member) -> bytes:
+        """Return a configuration change's context with this record."""
+        return encode_context((member,))
+
+    def own_supports(self, level: int) -> None:
+        """Let this node support a higher feature level."""
+        own = msgspec.structs.replace(self.own, feature_max=level)
+        self.agreement.own = self.caretaker._sightings._own = own
+        self.group.table.apply(UpdateMember(own), time_ms=0)
+
+    def follow(self, leader: Member) -> None:
+        """Let somebody else lead."""
+        self.group.role = Role.FOLLOWER
+        self.group.leader = leader.id
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, check by check."""
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)
+
+
+@pytest.fixture(name="node")
+def node_fixture() -> Fixture:
+    """Return the leader of a cluster of one."""
+    return Fixture()

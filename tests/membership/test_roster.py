@@ -1,0 +1,381 @@
+"""The cluster's side: who is taken in, who is refused, and what happens unasked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, NoLeader, NotLeader
+from raftdb.membership import JoinAnswer, KnownMember, Sighting
+from raftdb.raft.types import MemberID
+
+if TYPE_CHECKING:
+    from tests.membership.conftest import Fixture
+
+
+def failure_of(deferred: Deferred[object] | Deferred[JoinAnswer] | Deferred[None]) -> BaseException:
+    errors: list[BaseException] = []
+
+    def note(failure: Failure) -> None:
+        assert failure.value is not None
+        errors.append(failure.value)
+
+    deferred.addErrback(note)
+    assert errors, "nothing has failed"
+    return errors[0]
+
+
+class TestJoining:
+    """A newcomer learns before it votes."""
+
+    def test_a_newcomer_is_a_learner_and_told_the_members(self, node: Fixture) -> None:
+        """Its request alone changes no quorum."""
+        new = node.record("node02", 2)
+        answer = node.membership.add(node.request_of(new)).result
+        assert isinstance(answer, JoinAnswer)
+        assert answer.cluster_id == 77
+        assert KnownMember(new.id, new.raft_address, new.http_address) in answer.members
+        assert node.group.table.conf_state.voters == (node.own.id,)
+        assert node.group.table.conf_state.learners == (new.id,)
+
+    def test_asking_twice_changes_nothing(self, node: Fixture) -> None:
+        """Until it is joined a node asks at every start."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        commit = node.group.commit
+        node.membership.add(node.request_of(new, cluster_id=77))
+        assert node.group.commit == commit
+
+    def test_a_present_member_may_bring_new_addresses(self, node: Fixture) -> None:
+        """The same incarnation at another address is the same member."""
+        node.membership.add(node.request_of(node.record("node02", 2)))
+        moved = node.record("node02", 2, host="elsewhere")
+        node.membership.add(node.request_of(moved))
+        assert node.group.table.get(moved.id) == moved
+
+    def test_another_cluster_is_refused(self, node: Fixture) -> None:
+        """A directory never changes over to another cluster."""
+        asked = node.membership.add(node.request_of(node.record("node02", 2), cluster_id=78))
+        assert isinstance(failure_of(asked), JoinRefused)
+
+    def test_a_removed_incarnation_is_refused(self, node: Fixture) -> None:
+        """It has missed what was decided without it."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        node.membership.remove("node02")
+        error = failure_of(node.membership.add(node.request_of(new)))
+        assert isinstance(error, JoinRefused)
+        assert "empty directory" in str(error)
+
+    @pytest.mark.parametrize("taken", ["raft_address", "http_address"])
+    def test_an_address_of_another_member_is_refused(self, node: Fixture, taken: str) -> None:
+        """Messages to one must not reach the other."""
+        request = node.request_of(node.record("node02", 2))
+        request = request._replace(**{taken: getattr(node.own, taken)})
+        error = failure_of(node.membership.add(request))
+        assert isinstance(error, JoinRefused)
+        assert "node01" in str(error)
+
+    def test_protocols_that_do_not_meet_are_refused(self, node: Fixture) -> None:
+        """Better now than when the first message cannot be read."""
+        request = node.request_of(node.record("node02", 2))._replace(protocol_versions=(2, 3))
+        assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
+
+    def test_a_follower_says_who_leads(self, node: Fixture) -> None:
+        """The newcomer is redirected there."""
+        other = node.record("node02", 2)
+        node.voter(other)
+        node.follow(other)
+        error = failure_of(node.membership.add(node.request_of(node.record("node03", 3))))
+        assert isinstance(error, NotLeader)
+
+    def test_a_change_under_way_is_no_refusal_for_good(self, node: Fixture) -> None:
+        """The newcomer asks again."""
+        node.group.stuck = True
+        error = failure_of(node.membership.add(node.request_of(node.record("node02", 2))))
+        assert isinstance(error, ConfChangeError)
+        assert not isinstance(error, JoinRefused)
+
+
+class TestWipedDisk:
+    """A new incarnation under an old name."""
+
+    def grown(self, node: Fixture) -> None:
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+
+    def test_it_replaces_the_old_one_as_a_learner(self, node: Fixture) -> None:
+        """In one change, once the old one is out of contact."""
+        self.grown(node)
+        old = MemberID("node02", 2)
+        node.wait(0.2)
+        node.group.active[old] = False
+        node.wait(1.0)
+        new = node.record("node02", 22)
+        node.membership.add(node.request_of(new))
+        conf_state = node.group.table.conf_state
+        assert old not in conf_state.members
+        assert conf_state.learners == (new.id,)
+        assert node.group.table.is_removed(old)
+
+    def test_not_while_the_old_one_is_in_contact(self, node: Fixture) -> None:
+        """A second node under a name in use must not push the first one out."""
+        self.grown(node)
+        node.wait(2.0)
+        error = failure_of(node.membership.add(node.request_of(node.record("node02", 22))))
+        assert isinstance(error, ConfChangeError)
+        assert "stop it first" in str(error)
+        assert MemberID("node02", 2) in node.group.table.conf_state.voters
+
+    def test_an_instant_of_inactivity_is_contact_still(self, node: Fixture) -> None:
+        """The core forgets who was active once per election timeout."""
+        self.grown(node)
+        node.wait(2.0)
+        node.group.active[MemberID("node02", 2)] = False
+        node.wait(0.2)
+        asked = node.membership.add(node.request_of(node.record("node02", 22)))
+        assert isinstance(failure_of(asked), ConfChangeError)
+
+    def test_a_new_leader_takes_nobody_for_silent_yet(self, node: Fixture) -> None:
+        """It has had no time to hear anybody."""
+        self.grown(node)
+        node.group.active[MemberID("node02", 2)] = False
+        node.wait(5.0)
+        node.group.term += 1
+        asked = node.membership.add(node.request_of(node.record("node02", 22)))
+        assert isinstance(failure_of(asked), ConfChangeError)
+
+    def test_the_leaders_own_name_is_taken(self, node: Fixture) -> None:
+        """Whoever leads is in contact with itself."""
+        node.wait(2.0)
+        error = failure_of(node.membership.add(node.request_of(node.record("node01", 11, "x"))))
+        assert isinstance(error, ConfChangeError)
+
+
+class TestPromotion:
+    """A learner that has caught up becomes a voter, one at a time."""
+
+    def test_a_learner_that_has_caught_up_votes(self, node: Fixture) -> None:
+        """Nobody has to ask for it."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        node.wait(0.5)
+        assert new.id in node.group.table.conf_state.voters
+
+    def test_a_learner_behind_the_last_check_does_not(self, node: Fixture) -> None:
+        """As a voter it could hold up every commit."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        node.group.match[new.id] = 0
+        node.wait(5.0)
+        assert node.group.table.conf_state.learners == (new.id,)
+
+    def test_an_unreachable_learner_never_does(self, node: Fixture) -> None:
+        """Joining an address that does not exist endangers nothing."""
+        new = node.record("node02", 2)
+        node.group.active[new.id] = False
+        node.group.match[new.id] = 0
+        node.membership.add(node.request_of(new))
+        node.wait(5.0)
+        assert node.group.table.conf_state.voters == (node.own.id,)
+
+    def test_a_learner_that_caught_up_and_fell_silent_does_not(self, node: Fixture) -> None:
+        """What it holds is no use to a quorum that cannot hear it."""
+        new = node.record("node02", 2)
+        node.group.match[new.id] = 0
+        node.membership.add(node.request_of(new))
+        node.group.active[new.id] = False
+        node.wait(1.0)
+        node.group.match[new.id] = node.group.commit
+        node.wait(5.0)
+        assert node.group.table.conf_state.voters == (node.own.id,)
+
+    def test_a_follower_promotes_nobody(self, node: Fixture) -> None:
+        """Only the leader knows who has caught up."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        node.follow(node.own)
+        commit = node.group.commit
+        node.wait(2.0)
+        assert node.group.commit == commit
+
+
+class TestRemoval:
+    """Who stays must be able to go on."""
+
+    def test_a_member_is_removed(self, node: Fixture) -> None:
+        """And remembered as removed."""
+        node.voter(node.record("node02", 2))
+        node.membership.remove("node02")
+        assert node.group.table.conf_state.voters == (node.own.id,)
+        assert node.group.table.is_removed(MemberID("node02", 2))
+
+    def test_a_stranger_cannot_be(self, node: Fixture) -> None:
+        """The answer names the members."""
+        error = failure_of(node.membership.remove("node09"))
+        assert isinstance(error, InvalidRequest)
+        assert "node01" in str(error)
+
+    def test_the_last_voter_cannot_be(self, node: Fixture) -> None:
+        """Nobody would be left."""
+        assert isinstance(failure_of(node.membership.remove("node01")), ConfChangeError)
+
+    def test_not_where_the_rest_has_no_quorum_in_contact(self, node: Fixture) -> None:
+        """With one of three dead, removing the other living one stops the cluster for ever."""
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+        node.group.active[MemberID("node03", 3)] = False
+        node.wait(2.0)
+        assert isinstance(failure_of(node.membership.remove("node02")), ConfChangeError)
+        node.membership.remove("node03")
+        assert MemberID("node03", 3) not in node.group.table.conf_state.members
+
+    def test_an_invitation_is_taken_back(self, node: Fixture) -> None:
+        """Under the same name."""
+        node.membership.invite("node07", "x:1", "x:2")
+        node.membership.remove("node07")
+        assert node.group.table.invitation("node07") is None
+
+    def test_the_removed_node_is_told(self, node: Fixture) -> None:
+        """It finds itself removed in its own table, once."""
+        node.voter(node.record("node02", 2))
+        node.membership.remove("node01")
+        node.wait(1.0)
+        assert node.removed == [True]
+
+
+class TestNewAddresses:
+    """A node that comes back elsewhere is found again."""
+
+    def moved(self, node: Fixture) -> Sighting:
+        node.voter(node.record("node02", 2))
+        return Sighting(77, node.record("node02", 2, host="elsewhere"))
+
+    def test_the_leader_records_what_a_hello_said(self, node: Fixture) -> None:
+        """Everybody learns it from the log."""
+        sighting = self.moved(node)
+        node.caretaker.seen(sighting)
+        node.wait(0.2)
+        assert node.group.table.get(sighting.record.id) == sighting.record
+
+    def test_a_follower_tells_the_leader(self, node: Fixture) -> None:
+        """At most once a second."""
+        sighting = self.moved(node)
+        leader = node.record("node03", 3)
+        node.voter(leader)
+        node.follow(leader)
+        node.caretaker.seen(sighting)
+        node.wait(0.9)
+        assert node.directory.asked == [
+            (leader.http_address, node.request_of(sighting.record, cluster_id=77))
+        ]
+
+    def test_a_node_tells_of_itself(self, node: Fixture) -> None:
+        """Its own record says something else than its options."""
+        node.voter(node.record("node03", 3))
+        stale = node.record("node01", 1, host="former")
+        node.group.table.apply_conf_change(node.context_of(stale), node.group.table.conf_state)
+        node.wait(0.2)
+        assert node.group.table.get(node.own.id) == node.own
+
+    @pytest.mark.parametrize("incarnation", [2, 22])
+    def test_strangers_change_nothing(self, node: Fixture, incarnation: int) -> None:
+        """Neither another cluster's node nor another incarnation moves a member."""
+        self.moved(node)
+        other = node.record("node02", incarnation, host="evil")
+        node.caretaker.seen(Sighting(77 if incarnation == 22 else 78, other))
+        node.wait(1.0)
+        assert node.group.table.members[-1].raft_address == "node02:8089"
+
+
+class TestInvitations:
+    """The older dialect names a node whose incarnation nobody knows."""
+
+    def test_the_first_hello_pins_it(self, node: Fixture) -> None:
+        """It becomes a learner like any other."""
+        node.membership.invite("node02", "node02:8089", "node02:8091")
+        new = node.record("node02", 2)
+        node.caretaker.seen(Sighting(77, new))
+        node.wait(0.2)
+        assert new.id in node.group.table.conf_state.members
+        assert node.group.table.invitation("node02") is None
+
+    def test_a_present_member_is_not_invited(self, node: Fixture) -> None:
+        """The seed's answer to it is 200 as well."""
+        commit = node.group.commit
+        assert node.membership.invite("node01", "x:1", "x:2").result is None
+        assert node.group.commit == commit
+
+    def test_without_a_leader_nobody_is_invited(self, node: Fixture) -> None:
+        """It surely has not happened."""
+        node.group.leader = None
+        node.follow(node.own)
+        node.group.leader = None
+        assert isinstance(failure_of(node.membership.invite("node02", "x:1", "x:2")), NoLeader)
+
+    def test_an_uninvited_hello_changes_nothing(self, node: Fixture) -> None:
+        """Knowing the cluster's id is not enough."""
+        node.caretaker.seen(Sighting(77, node.record("node02", 2)))
+        node.wait(1.0)
+        assert node.group.table.conf_state.members == (node.own.id,)
+
+
+class TestTransfer:
+    """Leadership goes to voters only."""
+
+    def test_to_a_voter(self, node: Fixture) -> None:
+        """By its name."""
+        node.voter(node.record("node02", 2))
+        node.membership.transfer("node02")
+        assert node.group.transferred == [MemberID("node02", 2)]
+
+    def test_to_the_leader_itself_is_done_already(self, node: Fixture) -> None:
+        """Asking for what is there is no error."""
+        assert node.membership.transfer("node01").result is None
+        assert node.group.transferred == []
+
+    def test_to_a_stranger_is_an_error(self, node: Fixture) -> None:
+        """The answer names the voters."""
+        assert isinstance(failure_of(node.membership.transfer("node09")), InvalidRequest)
+
+
+class TestFeatureLevel:
+    """It rises only when everybody supports more [25]."""
+
+    def test_it_rises_when_all_support_it(self, node: Fixture) -> None:
+        """By itself."""
+        node.own_supports(2)
+        node.wait(0.5)
+        assert node.group.table.feature_level == 2
+
+    def test_one_old_member_holds_it(self, node: Fixture) -> None:
+        """It could not read what the others write."""
+        node.voter(node.record("node02", 2))
+        node.own_supports(2)
+        node.wait(0.5)
+        assert node.group.table.feature_level == 1
+
+
+class TestMembersAsShown:
+    """What people and scripts see."""
+
+    def test_the_leader_shows_roles_matches_and_ages(self, node: Fixture) -> None:
+        """One record per member, in the order of their ids."""
+        node.membership.add(node.request_of(node.record("node02", 2)))
+        first, second = node.membership.members()
+        assert (first.id, first.role) == ("node01", "leader")
+        assert (second.id, second.role) == ("node02", "learner")
+        assert second.match_index == node.group.commit
+        assert second.last_contact_s == 0
+
+    def test_a_follower_shows_what_it_knows(self, node: Fixture) -> None:
+        """Progress is the leader's knowledge alone."""
+        other = node.record("node02", 2)
+        node.voter(other)
+        node.follow(other)
+        first, second = node.membership.members()
+        assert (first.role, first.match_index) == ("voter", None)
+        assert (second.role, second.last_contact_s) == ("leader", None)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -65,7 +65,11 @@ class Storage(Protocol):
         """What the entries kept in the log count together."""
 
     def admits(self, bytes_count: int) -> bool:
-        """Whether the log has reserved room for a proposal of this size [18]."""
+        """Whether the log has reserved room for so much more in the next batch [18].
+
+        :param bytes_count: the sizes of all entries not yet given to :meth:`save`, of those that an
+            append or a proposal would add included; votes have room of their own
+        """
 
     def save(self, ready: Ready) -> Deferred[None]:
         """Make one Ready durable as one batch; fires after the fsync, when ``log`` shows it."""
@@ -73,7 +77,7 @@ class Storage(Protocol):
     def create_snapshot(self, metadata: SnapshotMetadata) -> SnapshotWriter:
         """Begin to write a snapshot of the state at ``metadata.last``."""
 
-    def open_snapshot(self, last: EntryID) -> Deferred[SnapshotReader]:
+    def open_snapshot(self, last: EntryID) -> Awaitable[SnapshotReader]:
         """Begin to read the durable snapshot that ends at ``last``."""
 
     def compact(self) -> Deferred[None]:

@@ -1,0 +1,245 @@
+"""The data directory of a node: who may use it, whose it is, how it begins and how it comes back.
+
+::
+
+    lock          locked while a process uses the directory
+    identity      whose it is; written last
+    wal/          the log: NNNNNNNNNNNNNNNN.log, and spares
+    snapshots/    INDEX-TERM.snapshot
+
+Everything here blocks, and happens before the node speaks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from raftdb.errors import Corrupt, StorageError
+from raftdb.raft.types import ZERO, Entry, HardState
+from raftdb.storage.batch import SALT_BYTES
+from raftdb.storage.durable import DurableStorage
+from raftdb.storage.files import FileSystem, Lock
+from raftdb.storage.identity import IDENTITY_NAME, Identity, read_identity, write_identity
+from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.record import Record
+from raftdb.storage.recovery import (
+    Held,
+    Recovered,
+    Tail,
+    has_history,
+    read_log,
+    rewrite_log,
+)
+from raftdb.storage.replay import Replay
+from raftdb.storage.segment import (
+    ADVICE,
+    HEADER_BYTES,
+    SegmentHeader,
+    segment_name,
+    segment_number,
+    spare_name,
+)
+from raftdb.storage.snapshots import SnapshotStore, delete_unusable, read_snapshots
+from raftdb.storage.space import begin_segment, make_zeroed
+from raftdb.storage.wal import Wal
+
+LOCK_NAME = "lock"
+LOG_NAME = "wal"
+SNAPSHOTS_NAME = "snapshots"
+
+
+class DataDirectory:
+    """A directory that is locked for this process; :meth:`open` makes one.
+
+    :param identity: whose it is, or None where it is empty
+    """
+
+    def __init__(self, files: FileSystem, path: str, lock: Lock, identity: Identity | None) -> None:
+        self._files = files
+        self._lock = lock
+        self.path = path
+        self.identity = identity
+
+    @classmethod
+    def open(cls, files: FileSystem, path: str) -> DataDirectory:
+        """Make the directory where it is missing, lock it, and read whose it is.
+
+        :raises StorageError: where another process uses it, or it cannot be used
+        :raises Corrupt: where the identity is damaged
+        """
+        try:
+            _make_directories(files, path)
+            files.mkdir(path)
+            lock = files.lock(os.path.join(path, LOCK_NAME))
+        except BlockingIOError as error:
+            raise StorageError(
+                f"{path} is in use by another process: stop that one, or give this one its own"
+                " --data-dir"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{path} cannot be used as a data directory: {error}") from error
+        try:
+            identity = read_identity(files, path)
+        except BaseException:
+            lock.close()
+            raise
+        return cls(files, path, lock, identity)
+
+    def create(
+        self,
+        identity: Identity,
+        *,
+        hard_state: HardState | None = None,
+        entries: Sequence[Entry] = (),
+        limits: StorageLimits | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Make the empty directory this member's, with a log that begins with ``entries``.
+
+        The identity comes last: if the process dies before, the directory is still empty.
+
+        :param hard_state: in force from the start; its commit may cover the entries
+        :raises StorageError: where somebody's log is in it
+        """
+        assert self.identity is None, "the directory is somebody's already"
+        limits = (limits or StorageLimits()).check()
+        try:
+            self._remove_beginnings()
+            self._begin_log(identity, Record(hard_state, None, entries), limits, entropy)
+            write_identity(self._files, self.path, identity)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be set up: {error}") from error
+        self.identity = identity
+
+    def recover(
+        self,
+        *,
+        run: Run,
+        fill: Run,
+        limits: StorageLimits | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> DurableStorage:
+        """Read the log and the snapshots, make durable again what was read, and open for writing.
+
+        :param run: the writer thread's; not used before this returns
+        :param fill: the filler thread's
+        :raises Corrupt: where anything else than a torn tail is wrong; nothing is changed then
+        :raises StorageError: where the files are another node's or version's, or the disk fails
+        """
+        assert self.identity is not None, "create the directory first"
+        limits = (limits or StorageLimits()).check()
+        try:
+            return self._recover(self.identity, run, fill, limits, entropy)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be recovered: {error}") from error
+
+    def close(self) -> None:
+        """Give the directory back, where no storage was made of it."""
+        self._lock.close()
+
+    def _recover(
+        self,
+        identity: Identity,
+        run: Run,
+        fill: Run,
+        limits: StorageLimits,
+        entropy: Callable[[int], bytes],
+    ) -> DurableStorage:
+        files, owner = self._files, identity.owner
+        directory = os.path.join(self.path, SNAPSHOTS_NAME)
+        snapshots = read_snapshots(files, directory, owner, limits)
+        log_directory = os.path.join(self.path, LOG_NAME)
+        log = read_log(files, log_directory, owner)
+        usable = log.replay.usable(snapshots)
+        if not usable and log.replay.base != ZERO:
+            raise Corrupt(
+                directory,
+                0,
+                f"the log begins after {log.replay.base}, and no snapshot reaches it; {ADVICE}",
+            )
+        recovered = rewrite_log(files, log_directory, log)
+        kept = delete_unusable(files, directory, usable, limits.snapshots_kept)
+        return DurableStorage(
+            identity=identity,
+            memory=log.replay.storage(kept),
+            wal=Wal(
+                files,
+                log_directory,
+                recovered=recovered,
+                limits=limits,
+                entropy=entropy,
+            ),
+            snapshots=SnapshotStore(
+                files, directory, owner=owner, run=fill, limits=limits, kept=kept
+            ),
+            run=run,
+            fill=fill,
+            limits=limits,
+            lock=self._lock,
+        )
+
+    def _begin_log(
+        self,
+        identity: Identity,
+        record: Record,
+        limits: StorageLimits,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """Make the first segment, and in it the first batch if there is anything to say."""
+        files = self._files
+        for name in (LOG_NAME, SNAPSHOTS_NAME):
+            files.mkdir(os.path.join(self.path, name))
+        files.fsync_dir(self.path)
+        directory = os.path.join(self.path, LOG_NAME)
+        header = SegmentHeader(
+            owner=identity.owner,
+            number=1,
+            size=limits.segment_bytes,
+            sequence=1,
+            salt=entropy(SALT_BYTES),
+            chain=b"",
+            previous=ZERO,
+            hard_state=HardState(),
+        )
+        spare = make_zeroed(files, os.path.join(directory, spare_name(0)), header.size)
+        path = os.path.join(directory, segment_name(1))
+        chain = begin_segment(files, directory, path, spare, header)
+        spare.file.close()
+        tail = Tail(spare.file, path, header, HEADER_BYTES, 1, chain)
+        recovered = Recovered(Replay(), [Held(1, 0)], tail)
+        wal = Wal(files, directory, recovered=recovered, limits=limits, entropy=entropy)
+        if record.hard_state is not None or record.entries:
+            wal.append(record)()
+        wal.abandon()
+
+    def _remove_beginnings(self) -> None:
+        """Remove what an interrupted creation left, and nothing that ever was in use."""
+        files = self._files
+        snapshots = os.path.join(self.path, SNAPSHOTS_NAME)
+        log = os.path.join(self.path, LOG_NAME)
+        names = files.list(log)
+        first = segment_name(1)
+        if (
+            files.list(snapshots)
+            or any(segment_number(name) is not None and name != first for name in names)
+            or (first in names and has_history(files, os.path.join(log, first)))
+        ):
+            raise StorageError(
+                f"{self.path} holds a log but no file named {IDENTITY_NAME}: restore that file, or"
+                " move the directory away and let the node join as a new member"
+            )
+        for name in names:
+            files.unlink(os.path.join(log, name))
+        if names:
+            files.fsync_dir(log)
+
+
+def _make_directories(files: FileSystem, path: str) -> None:
+    """Make a directory and those above it, durably, where they are missing."""
+    if files.is_dir(path):
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    _make_directories(files, parent)
+    files.mkdir(path)
+    files.fsync_dir(parent)

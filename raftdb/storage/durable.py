@@ -1,0 +1,239 @@
+"""What survives: the log, the hard state and the snapshots of one node, behind one door.
+
+The log is kept twice, in files and in memory: whoever reads never waits. A save is planned in the
+reactor's thread, done by the writer thread and shown in ``log`` when it is durable, not before.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from raftdb.errors import StorageError
+from raftdb.raft.ready import Ready
+from raftdb.raft.storage import LogReader, MemoryStorage
+from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
+from raftdb.storage.files import Lock
+from raftdb.storage.identity import Identity
+from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.record import Record
+from raftdb.storage.snapshots import SnapshotStore
+from raftdb.storage.space import Spare
+from raftdb.storage.transfers import (
+    SnapshotReading,
+    SnapshotReceiving,
+    SnapshotSource,
+    SnapshotWriting,
+    open_reading,
+    open_source,
+)
+from raftdb.storage.wal import Wal
+
+RECORD_BYTES_MAX = 2048
+"""What a record needs besides its entries; two ids of the longest are in it."""
+
+_UNLIMITED = 2**62
+
+
+class DurableStorage:
+    """The storage of one node, recovered; :class:`~raftdb.storage.directory.DataDirectory` makes it.
+
+    :param memory: what the log holds; from here on this object is its only writer
+    :param run: the writer: does one piece of work after the other, in order
+    :param fill: the filler, likewise: spare segments, snapshots, deletions
+    :param lock: given back at the end
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        memory: MemoryStorage,
+        wal: Wal,
+        snapshots: SnapshotStore,
+        run: Run,
+        fill: Run,
+        limits: StorageLimits,
+        lock: Lock,
+    ) -> None:
+        self.identity = identity
+        self._memory = memory
+        self._wal = wal
+        self._snapshots = snapshots
+        self._run = run
+        self._fill = fill
+        self._limits = limits
+        self._lock = lock
+        self._saving = False
+        self._filling = False
+        self._closed = False
+        self._failure: Failure | None = None
+        self._log_bytes = _size(self._entries_from(memory.first_index()))
+        self._refill()
+
+    # -- what Replica asks for --
+
+    @property
+    def log(self) -> LogReader:
+        """What is durable, readable without waiting."""
+        return self._memory
+
+    @property
+    def snapshot_index(self) -> int:
+        """The index of the newest durable snapshot, 0 for none."""
+        return self._snapshots.newest.last.index
+
+    @property
+    def log_bytes(self) -> int:
+        """What the entries kept in the log count together."""
+        return self._log_bytes
+
+    def admits(self, bytes_count: int) -> bool:
+        """Whether so much more, in one batch, fits into log space already reserved [18].
+
+        :param bytes_count: the sizes of all entries that were not given to :meth:`save` yet, the
+            one in question included
+        """
+        if self._wal.has_room(bytes_count + RECORD_BYTES_MAX):
+            return True
+        self._refill()
+        return False
+
+    def save(self, ready: Ready) -> Deferred[None]:
+        """Make one Ready durable as one batch; fires after the fsync, when ``log`` shows it.
+
+        Fails with :class:`StorageError`; the process has to end then, for nobody knows what the
+        disk holds.
+        """
+        if not ready.must_save:
+            return succeed(None)
+        assert not self._saving, "one Ready is outstanding at most"
+        assert not self._closed, "the storage is closed"
+        if self._failure is not None:
+            return fail(self._failure)
+        if ready.snapshot is not None and not self._snapshots.has(ready.snapshot.last):
+            return fail(StorageError(f"no snapshot at {ready.snapshot.last} was received"))
+        record = Record(ready.hard_state, ready.snapshot, ready.entries)
+        self._saving = True
+        saved = self._run(self._wal.append(record))
+        self._refill()
+        return saved.addCallback(lambda _: self._saved(record))
+
+    def create_snapshot(self, metadata: SnapshotMetadata) -> SnapshotWriting:
+        """Begin to write a snapshot of the state at ``metadata.last``."""
+        return SnapshotWriting(self._snapshots, metadata, self._memory.create_snapshot)
+
+    def open_snapshot(self, last: EntryID) -> Deferred[SnapshotReading]:
+        """Begin to read the durable snapshot that ends at ``last``.
+
+        :raises Compacted: where it is not kept any more
+        """
+        return open_reading(self._snapshots, last)
+
+    def compact(self) -> Deferred[None]:
+        """Drop the log up to the oldest of the kept snapshots, if there are two."""
+        index = self._snapshots.compact_index
+        first = self._memory.first_index()
+        if index >= first:
+            self._log_bytes -= _size(self._memory.entries(first, index + 1, _UNLIMITED))
+            self._memory.compact(index)
+        work = self._wal.drop(index)
+        return succeed(None) if work is None else self._fill(work).addCallback(self._dropped)
+
+    # -- what peers ask for --
+
+    def open_snapshot_file(self, last: EntryID) -> Deferred[SnapshotSource]:
+        """Open the file of the snapshot that ends at ``last``, pinned until it is closed.
+
+        :raises Compacted: where it is not kept any more
+        """
+        return open_source(self._snapshots, last)
+
+    def receive_snapshot(self, metadata: SnapshotMetadata, size: int) -> SnapshotReceiving:
+        """Begin to receive a snapshot file from a peer.
+
+        :param size: of the whole file, in bytes
+        """
+        return SnapshotReceiving(self._snapshots, metadata, size)
+
+    # -- the end --
+
+    def close(self) -> Deferred[None]:
+        """Write a closing batch, after which nothing may be cut, and let go of everything.
+
+        After a failure it only lets go.
+        """
+        if self._closed:
+            return succeed(None)
+        self._closed = True
+        closed = self._fill(_nothing).addCallback(lambda _: self._run(self._last_work()))
+        return closed.addBoth(self._release)
+
+    # -- inside --
+
+    def _saved(self, record: Record) -> None:
+        """Show what is durable now."""
+        self._saving = False
+        memory = self._memory
+        if record.hard_state is not None:
+            memory.set_hard_state(record.hard_state)
+        if record.snapshot is not None:
+            memory.apply_snapshot(record.snapshot)
+            self._log_bytes = 0
+            self._fill(self._snapshots.installed(record.snapshot)).addErrback(self._broke)
+        if record.entries:
+            first = record.entries[0].index
+            self._log_bytes += _size(record.entries) - _size(self._entries_from(first))
+            memory.append(record.entries)
+
+    def _entries_from(self, first: int) -> Sequence[Entry]:
+        end = self._memory.last_index() + 1
+        return self._memory.entries(first, end, _UNLIMITED) if first < end else ()
+
+    def _refill(self) -> None:
+        """Have the filler make spare segments until there are enough, one at a time."""
+        if self._filling or self._closed or self._wal.spares >= self._limits.spare_segments:
+            return
+        self._filling = True
+        self._fill(self._wal.spare_work()).addCallbacks(self._filled, self._not_filled)
+
+    def _filled(self, spare: Spare) -> None:
+        self._filling = False
+        self._wal.add_spare(spare)
+        self._refill()
+
+    def _not_filled(self, failure: Failure) -> None:
+        """Wait for the next write, or the next deletion, where there is no room; else give up."""
+        self._filling = False
+        error = failure.value
+        if not (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}):
+            self._broke(failure)
+
+    def _dropped(self, _: None) -> None:
+        self._refill()
+
+    def _broke(self, failure: Failure) -> None:
+        """Let the next save fail: the disk refused something that is no matter of room."""
+        self._log.failure("the data directory cannot be written", failure)
+        self._failure = self._failure or failure
+
+    def _last_work(self) -> Callable[[], None]:
+        return self._wal.abandon if self._failure is not None else self._wal.close()
+
+    def _release(self, result: Failure | None) -> Failure | None:
+        self._lock.close()
+        return result
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum(entry.size for entry in entries)
+
+
+def _nothing() -> None:
+    """Do nothing, after all that was asked before."""

@@ -31,6 +31,7 @@ __all__ = [
     "StorageError",
     "Timeout",
     "TooLarge",
+    "Unreachable",
 ]
 
 
@@ -104,6 +105,10 @@ class ShuttingDown(Refused):
 
     def __init__(self, message: str = "the node is shutting down") -> None:
         super().__init__(message)
+
+
+class Unreachable(Refused):
+    """No connection came about, so that nothing was sent."""
 
 
 class OutcomeUnknown(RaftDBError):

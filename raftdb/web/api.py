@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from raftdb.errors import InvalidRequest, KeyNotFound
-from raftdb.membership import decode_join_request, encode_join_answer
+from raftdb.membership import check_id, decode_join_request, encode_join_answer
 from raftdb.web.bodies import decode_json
 from raftdb.web.errors import answer_error
 from raftdb.web.levels import parse_level
@@ -19,7 +19,7 @@ from raftdb.web.limits import Limits
 from raftdb.web.messages import JSON, Answer, Asked, json_answer
 from raftdb.web.routing import Router
 from raftdb.web.seams import Database, Membership
-from raftdb.web.targets import check_key, check_node_id, parameters, percent_decode
+from raftdb.web.targets import check_key, parameters, percent_decode
 
 _BYTES = b"application/octet-stream"
 
@@ -141,7 +141,7 @@ class ClusterApp:
     async def transfer(self, asked: Asked) -> Answer:
         """Hand leadership over to a member."""
         wanted = decode_json(_TRANSFER, asked.body, 'the new leader, as in {"to": "node02"}')
-        await self._membership.transfer(check_node_id(wanted.to))
+        await self._membership.transfer(check_id(wanted.to))
         return json_answer({"leader": wanted.to})
 
     @app.at("/livez", "GET", "HEAD")
@@ -166,6 +166,6 @@ class ClusterApp:
 
 def _text(raw: bytes) -> str:
     try:
-        return check_node_id(raw.decode())
+        return check_id(raw.decode())
     except UnicodeDecodeError:
         raise InvalidRequest("a node's id is UTF-8") from None

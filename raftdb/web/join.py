@@ -6,13 +6,12 @@ from typing import Final
 
 import msgspec
 
-from raftdb.membership import check_address
+from raftdb.membership import check_address, check_id
 from raftdb.web.bodies import decode_json
 from raftdb.web.key import answer_as_go
 from raftdb.web.messages import Answer, Asked
 from raftdb.web.routing import Router
 from raftdb.web.seams import Membership
-from raftdb.web.targets import check_node_id
 
 
 class _Join(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -40,7 +39,7 @@ class JoinApp:
         """Invite a node; a present member changes nothing."""
         wanted = decode_json(_JOIN, asked.body, "three strings: id, raftAddr, httpAddr")
         await self._membership.invite(
-            check_node_id(wanted.id),
+            check_id(wanted.id),
             check_address(wanted.raft_addr),
             check_address(wanted.http_addr),
         )

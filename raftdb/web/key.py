@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from raftdb.errors import InvalidRequest, NoLeader, NotLeader
+from raftdb.errors import InvalidRequest, NoLeader, NotLeader, TooLarge
 from raftdb.web.bodies import decode_json
 from raftdb.web.errors import answer_error, location
 from raftdb.web.gotext import html_escape, json_string
@@ -105,7 +105,7 @@ class KeyApp:
         """Return what a POST wants to be written, all checked before anything is proposed."""
         pairs = decode_json(_PAIRS, body, 'an object of strings, as in {"name": "value"}')
         if len(pairs) > self._limits.pairs_max:
-            raise InvalidRequest(f"{len(pairs)} keys; one write takes {self._limits.pairs_max}")
+            raise TooLarge(f"{len(pairs)} keys; one write takes {self._limits.pairs_max}")
         return tuple(
             (check_key(key.encode(), self._limits.key_bytes_max), value.encode())
             for key, value in pairs.items()

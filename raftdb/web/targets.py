@@ -11,11 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 from raftdb.errors import InvalidRequest
 
-__all__ = ["check_key", "check_node_id", "parameters", "percent_decode", "split_target"]
+__all__ = ["check_key", "parameters", "percent_decode", "split_target"]
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://[^/?]*")
-_NODE_ID_BYTES_MAX = 255
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
@@ -75,15 +74,3 @@ def check_key(key: bytes, bytes_max: int) -> bytes:
     if len(key) > bytes_max:
         raise InvalidRequest(f"the key has {len(key)} bytes; a key has 1 to {bytes_max} bytes")
     return key
-
-
-def check_node_id(node_id: str) -> str:
-    """Return ``node_id`` if a member may be called so.
-
-    :raises InvalidRequest: if it is empty, beyond 255 bytes of UTF-8 or not printable
-    """
-    if not node_id or not node_id.isprintable() or len(node_id.encode()) > _NODE_ID_BYTES_MAX:
-        raise InvalidRequest(
-            f"a node's id has 1 to {_NODE_ID_BYTES_MAX} bytes of printable text, not {node_id!r:.99}"
-        )
-    return node_id

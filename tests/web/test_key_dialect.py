@@ -188,7 +188,7 @@ class TestPost:
     def test_too_many_keys_at_once_are_refused(self, served: Served) -> None:
         """One write must not stall the event loop."""
         body = json.dumps({f"k{n}": "" for n in range(10_001)}).encode()
-        assert served.ask("POST", "/key", body).code == "invalid_request"
+        assert served.ask("POST", "/key", body).code == "too_large"
         assert served.database.entries == []
 
 

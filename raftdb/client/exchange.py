@@ -1,0 +1,173 @@
+"""One request to one node over treq, and the line between "surely not sent" and "who knows".
+
+Nothing is retried here, and nothing may be retried below: twisted.web's connection pool repeats
+what it takes for idempotent, DELETE among it, and a DELETE repeated after somebody else's write
+destroys that write.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+)
+from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is not in __all__
+    Agent,
+    HTTPConnectionPool,
+    RequestNotSent,
+)
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from raftdb.errors import OutcomeUnknown, Timeout, Unreachable
+
+__all__ = ["Ask", "Connections", "Reply"]
+
+CONNECT_TIMEOUT_S = 2.0
+KEEP_OPEN_S = 30
+"""Shorter than the server's patience, so that no request races with its closing."""
+CONNECTIONS_PER_NODE_MAX = 16
+_SURELY_NOT_SENT = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
+
+
+class Ask(NamedTuple):
+    """A request before it is known who answers it.
+
+    :param target: path and query, percent-encoded
+    """
+
+    method: str
+    target: str
+    body: bytes | None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether asking twice is harmless."""
+        return self.method == "GET"
+
+
+class Reply(NamedTuple):
+    """What a node answered.
+
+    :param origin: which node, as ``scheme://host:port``
+    :param error: the stable name of what went wrong, or empty
+    :param location: where it redirects to, or empty
+    :param is_raftdb: whether it has one of the headers that every answer of raftdb has
+    """
+
+    origin: str
+    status: int
+    error: str
+    location: str
+    body: bytes
+    is_raftdb: bool
+
+
+@implementer(IBodyProducer)
+class _Bytes:
+    """A body that is there already: written at once, with no cooperator and no reactor."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing is left to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nothing is left to resume."""
+
+    def stopProducing(self) -> None:
+        """Nothing is left to stop."""
+
+
+class Connections:
+    """The connections of one client.
+
+    :param reactor: what they run on
+    :param http: a treq client to be used instead of an own one
+    """
+
+    def __init__(self, reactor: IReactorTime, http: HTTPClient | None) -> None:
+        self._clock = reactor
+        self._pool: HTTPConnectionPool | None = None
+        if http is None:
+            self._pool = HTTPConnectionPool(reactor, persistent=True)
+            self._pool.retryAutomatically = False
+            self._pool.cachedConnectionTimeout = KEEP_OPEN_S
+            self._pool.maxPersistentPerHost = CONNECTIONS_PER_NODE_MAX
+            agent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=self._pool)
+            http = HTTPClient(agent, data_to_body_producer=_Bytes)
+        self._http = http
+
+    def close(self) -> Deferred[None]:
+        """Close what is kept open."""
+        if self._pool is None:
+            return succeed(None)
+        closed: Deferred[object] = self._pool.closeCachedConnections()
+        return closed.addCallback(lambda _: None)
+
+    async def send(self, origin: str, ask: Ask, timeout_s: float) -> Reply:
+        """Send ``ask`` to ``origin`` and wait for the whole answer.
+
+        :raises Unreachable: it was surely not sent
+        :raises OutcomeUnknown: it was sent, in part or whole, and there is no answer
+        """
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            exchange.cancel()
+
+        exchange = Deferred.fromCoroutine(self._exchange(origin, ask))
+        timer = self._clock.callLater(timeout_s, give_up)
+        try:
+            return await exchange
+        except _SURELY_NOT_SENT as error:
+            raise Unreachable(f"{origin}: {error}") from error
+        except Exception as error:
+            # Whatever ends an exchange early leaves the same doubt.
+            if late:
+                raise Timeout(f"{origin} did not answer within {timeout_s:.3g} s") from error
+            raise OutcomeUnknown(f"{origin} gave no whole answer: {_cause(error)}") from error
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _exchange(self, origin: str, ask: Ask) -> Reply:
+        response = await self._http.request(
+            ask.method,
+            origin + ask.target,
+            data=ask.body,
+            allow_redirects=False,
+            reactor=cast("Any", self._clock),  # treq looks at it only for a timeout of its own
+        )
+        headers = response.headers
+        return Reply(
+            origin,
+            response.code,
+            headers.getRawHeaders("Raftdb-Error", [""])[0],
+            headers.getRawHeaders("Location", [""])[0],
+            await response.content(),
+            headers.hasHeader("Raftdb-Applied-Index") or headers.hasHeader("Raftdb-Error"),
+        )
+
+
+def _cause(error: BaseException) -> str:
+    """Return what is behind twisted.web's wrappers."""
+    reasons: list[Failure] = getattr(error, "reasons", [])
+    if reasons and reasons[0].value is not None:
+        return _cause(reasons[0].value)
+    return str(error) or type(error).__name__

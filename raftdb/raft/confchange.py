@@ -34,7 +34,7 @@ def apply(before: ConfState, change: ConfChange) -> ConfState:
     if change.leaves_joint:
         return leave_joint(before)
     match change.transition:
-        case Transition.AUTO if not before.is_joint and _single_step(before, change.changes):
+        case Transition.AUTO if _single_step(before, change.changes):
             return simple(before, change.changes)
         case Transition.AUTO | Transition.JOINT_IMPLICIT:
             return enter_joint(before, change.changes, auto_leave=True)
@@ -98,8 +98,8 @@ def check(conf_state: ConfState) -> ConfState:
     _check_order(conf_state)
     _check_disjoint(conf_state)
     _check_incarnations(conf_state)
-    if not conf_state.is_joint and (conf_state.learners_next or conf_state.auto_leave):
-        raise ConfChangeError("staged learners and auto_leave belong to a joint configuration")
+    if conf_state.auto_leave and not conf_state.is_joint:
+        raise ConfChangeError("auto_leave belongs to a joint configuration")
     if not conf_state.voters and conf_state != ConfState():
         raise ConfChangeError("no voter would be left")
     return conf_state

@@ -143,7 +143,7 @@ class RaftLog:
     def find_conflict(self, entries: Sequence[Entry]) -> int:
         """Return the index of the first entry that this log lacks or has otherwise, 0 for none."""
         for entry in entries:
-            if entry.index > self.last_index or self.term(entry.index) != entry.term:
+            if self.term(entry.index) != entry.term:
                 return entry.index
         return 0
 
@@ -156,7 +156,7 @@ class RaftLog:
         """
         lo, hi = self.first_index - 1, min(hint.index, self.last_index)
         if hi < lo or self.term(lo) > hint.term:
-            return EntryID(0, max(0, min(hi, lo - 1)))
+            return EntryID(0, min(hi, lo - 1))
         while lo < hi:  # term(lo) <= hint.term; everything beyond hi has a higher term
             middle = (lo + hi + 1) // 2
             if self.term(middle) <= hint.term:
@@ -210,10 +210,11 @@ class RaftLog:
         return True
 
     def has_next_committed(self) -> bool:
-        """Whether there is something to apply; not while a snapshot is pending [7d]."""
-        if self.unstable_snapshot is not None or self.restoring is not None:
-            return False
-        return self.applied < min(self.committed, self.durable)
+        """Whether there is something to apply; not while a snapshot is pending [7d].
+
+        As long as it waits for the disk, ``durable`` stands at ``applied``.
+        """
+        return self.restoring is None and self.applied < min(self.committed, self.durable)
 
     def next_committed(self, bytes_max: int) -> tuple[Entry, ...]:
         """Return the next page of what is committed *and* durable here [7e].
@@ -247,6 +248,7 @@ class RaftLog:
 
     def restored(self, snapshot: SnapshotMetadata) -> None:
         """Note that the state machine has loaded ``snapshot``, which had been durable."""
-        self.applied = max(self.applied, snapshot.last.index)
+        assert self.applied < snapshot.last.index <= self.committed, snapshot
+        self.applied = snapshot.last.index
         if self.restoring == snapshot:
             self.restoring = None

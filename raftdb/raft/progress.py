@@ -202,8 +202,7 @@ class Progress:
 
         Frees the window up to ``index``; the window's fullness is looked at anew.
         """
-        if self.state is ProgressState.REPLICATE:
-            self.inflights.free_to(index)
+        self.inflights.free_to(index)
         if index <= self.match:
             return False
         self.match = index

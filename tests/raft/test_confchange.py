@@ -266,7 +266,7 @@ class TestCheck:
                 ConfState(voters=(A, B), voters_outgoing=(A, B), learners_next=(B,)),
                 "votes in the new majority",
             ),
-            (ConfState(voters=(A,), auto_leave=True), "belong to a joint"),
+            (ConfState(voters=(A,), auto_leave=True), "belongs to a joint"),
             (ConfState(voters=(A, A2)), "two incarnations"),
             (ConfState(voters=(A,), learners=(A2,)), "two incarnations"),
             (ConfState(learners=(A,)), "no voter"),

@@ -67,6 +67,16 @@ class TestReading:
         with pytest.raises(Compacted, match="the log begins at 6"):
             log.entries(5, 7, BIG)
 
+    def test_a_page_ends_where_the_limit_falls(self) -> None:
+        """On the disk, at its edge or in memory; what is small and behind is not let through."""
+        whole = [Entry(1, index, b"x" * size) for index, size in enumerate((8, 68, 8, 68), 1)]
+        log = RaftLog(MemoryStorage(entries=whole[:2]))
+        log.append(whole[2:])
+        assert log.entries(1, 5, 100) == tuple(whole[:1])
+        assert log.entries(1, 5, 150) == tuple(whole[:2])
+        assert log.entries(1, 5, 180) == tuple(whole[:3])
+        assert log.entries(1, 5, 280) == tuple(whole)
+
     def test_a_range_beyond_the_end_is_a_bug(self) -> None:
         """Nobody may be sent what is not there."""
         with pytest.raises(AssertionError):
@@ -206,6 +216,7 @@ class TestHint:
         assert log.find_conflict_by_term(EntryID(4, 12)) == EntryID(0, 9)
         assert log.find_conflict_by_term(EntryID(9, 7)) == EntryID(0, 7)
         assert log.find_conflict_by_term(EntryID(5, 12)) == EntryID(5, 11)
+        assert log.find_conflict_by_term(EntryID(5, 10)) == EntryID(5, 10)
 
     @given(
         st.lists(st.integers(1, 4), max_size=9).map(sorted), st.integers(0, 12), st.integers(0, 5)
@@ -326,10 +337,12 @@ class TestApplying:
         assert log.next_committed(BIG) == entries(1)
         with pytest.raises(AssertionError):
             log.applied_to(2)
+        log.applied_to(1)
+        assert not log.has_next_committed()
         saved = log.unstable_entries()
         storage.append(saved)
         log.stable_entries(saved)
-        assert log.next_committed(BIG) == entries(1, 1)
+        assert log.next_committed(BIG) == entries(1, first=2)
 
     def test_it_comes_in_pages(self) -> None:
         """Of bounded bytes, each at least one entry."""
@@ -356,12 +369,15 @@ class TestSnapshot:
     def test_it_replaces_the_log_at_once_for_readers(self) -> None:
         """New entries attach to it before it is durable."""
         log = durable(1, 1, 1)
+        log.append(entries(2, first=4))
         log.restore(SnapshotMetadata(EntryID(4, 9)))
         assert (log.first_index, log.last, log.committed) == (10, EntryID(4, 9), 9)
         assert log.matches(EntryID(4, 9))
         assert not log.matches(EntryID(1, 3))
         with pytest.raises(Compacted):
             log.term(8)
+        with pytest.raises(Compacted):
+            log.entries(2, 3, BIG)
         assert log.maybe_append(EntryID(4, 9), entries(4, first=10)) == 10
         assert terms(log) == [4]
 
@@ -421,6 +437,24 @@ class TestSnapshot:
         assert log.applied == 9
         assert not log.restoring
 
+    def test_a_newer_one_takes_its_place_before_it_is_loaded(self) -> None:
+        """The state machine is not sent to a snapshot that is not the newest any more."""
+        storage = MemoryStorage()
+        log = RaftLog(storage)
+        older, newer = (SnapshotMetadata(EntryID(4, index)) for index in (5, 9))
+        log.restore(older)
+        storage.apply_snapshot(older)
+        log.stable_snapshot(older)
+        log.restore(newer)
+        assert log.restoring is None
+        assert log.unstable_snapshot == newer
+
+    def test_loading_leads_forward(self) -> None:
+        """A state machine that would fall back is a bug of the caller."""
+        log = durable(1, 1, applied=2)
+        with pytest.raises(AssertionError):
+            log.restored(SnapshotMetadata(EntryID(1, 1)))
+
     def test_it_never_takes_back_a_commit(self) -> None:
         """An old snapshot that arrives late is a case for the caller."""
         log = durable(1, 1)
@@ -443,6 +477,10 @@ class TestBeginning:
         assert log.restoring == SnapshotMetadata(EntryID(1, 4))
         assert (log.committed, log.applied) == (4, 0)
         assert not log.has_next_committed()
+
+    def test_what_was_applied_was_committed(self) -> None:
+        """Even where the saved commit index is behind."""
+        assert durable(1, 1, 1, applied=2).committed == 2
 
     def test_a_state_machine_ahead_of_the_log_is_a_bug(self) -> None:
         """Its state came from entries that are lost."""

@@ -193,6 +193,28 @@ class TestReplicate:
         sent.sent_entries(count=0, bytes_count=0, commit=0)
         assert paused(sent)
 
+    def test_an_answer_leaves_what_is_under_way(self) -> None:
+        """What was sent behind it is not sent again."""
+        sent = replicating(match=2)
+        sent.sent_entries(count=3, bytes_count=5, commit=0)
+        sent.maybe_update(3)
+        assert (sent.match, sent.next) == (3, 6)
+
+    def test_trust_begins_behind_match(self) -> None:
+        """Wherever the probes stood."""
+        probed = progress(match=2, after=9)
+        probed.sent_entries(count=1, bytes_count=1, commit=0)
+        probed.become_replicate()
+        assert (probed.next, paused(probed)) == (3, False)
+
+    def test_doubt_empties_the_window(self) -> None:
+        """Its messages and its bytes: nothing of it is waited for."""
+        sent = replicating(size=10)
+        sent.sent_entries(count=1, bytes_count=10, commit=0)
+        sent.become_probe()
+        sent.become_replicate()
+        assert (len(sent.inflights), sent.inflights.bytes, paused(sent)) == (0, 0, False)
+
     def test_an_old_answer_changes_nothing(self) -> None:
         """Match never falls."""
         sent = replicating(match=5)
@@ -218,7 +240,7 @@ class TestReplicate:
         """An append was lost: the caller begins to probe there."""
         sent = replicating(match=5)
         sent.sent_entries(count=3, bytes_count=3, commit=8)
-        assert sent.maybe_decr_to(rejected=8, hint=5)
+        assert sent.maybe_decr_to(rejected=8, hint=7)
         assert (sent.next, sent.sent_commit) == (6, 5)
         sent.become_probe()
         assert (sent.state, sent.next, len(sent.inflights)) == (ProgressState.PROBE, 6, 0)
@@ -229,9 +251,10 @@ class TestStall:
 
     def test_one_heartbeat_answer_proves_nothing(self) -> None:
         """The append may still be on its way on the other connection."""
-        sent = replicating()
+        sent = replicating(messages=1)
         sent.sent_entries(count=1, bytes_count=1, commit=0)
         assert not sent.heartbeat_answered()
+        assert paused(sent)
 
     def test_a_whole_interval_without_progress_asks(self) -> None:
         """Between two answers nothing was freed: an empty append finds out."""
@@ -348,6 +371,13 @@ class TestCommitNews:
         assert not sent.can_bump_commit(9)
         sent.sent_commit_only(1)
         assert sent.sent_commit == 3
+
+    def test_what_was_told_is_no_more_than_the_commit(self) -> None:
+        """What is beyond it has to be told later."""
+        sent = replicating(match=5)
+        sent.sent_commit_only(3)
+        assert sent.sent_commit == 3
+        assert sent.can_bump_commit(4)
 
     def test_doubt_takes_back_what_was_told(self) -> None:
         """The appends that carried it may be lost."""

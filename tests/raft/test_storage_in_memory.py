@@ -65,6 +65,12 @@ class TestReading:
         with pytest.raises(AssertionError):
             MemoryStorage(snapshot=snapshot, conf_state=conf)
 
+    def test_the_hard_state_is_replaced(self) -> None:
+        """A restart begins with the last one saved."""
+        storage = MemoryStorage(hard_state=HardState(1))
+        storage.set_hard_state(HardState(2, MemberID("a", 1), 0))
+        assert storage.initial_state()[0] == HardState(2, MemberID("a", 1), 0)
+
 
 class TestAppending:
     """Entries go to their places and cut away what lay there and behind."""

@@ -1,0 +1,100 @@
+"""This node's own proposals: each waits under its index for what is applied there.
+
+A proposal ends in one of three ways [28]: with its result, when its entry is applied; as *not
+applied* (:class:`~raftdb.errors.ProposalDropped`), when its index is applied with another term;
+as *unknown*, only at its deadline, at the node's end, or when a snapshot jumps over its index. A
+change of leadership decides nothing: an entry of a deposed leader may still be committed by a later
+one.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from raftdb.errors import LeadershipLost, ProposalDropped, RaftDBError, Timeout
+from raftdb.raft.types import EntryID
+from raftdb.replica.waiters import Deadlines, Waiter
+
+
+class _Proposal(Waiter[object]):
+    """The waiter of one entry; ``older`` waits at the same index for an entry of a lesser term."""
+
+    __slots__ = ("older", "term")
+
+    def __init__(self, term: int, older: _Proposal | None) -> None:
+        super().__init__()
+        self.term = term
+        self.older = older
+
+
+class Proposals:
+    """The waiters of this node's own proposals, by index.
+
+    Two may wait at one index: a leader proposes (2, 7), is deposed and loses it from its log, leads
+    again and proposes (4, 7). Whichever entry a later leader commits at 7, the other is not
+    applied; before that, neither is decided.
+
+    :param granularity_s: of the deadlines
+    """
+
+    def __init__(self, granularity_s: float) -> None:
+        self._by_index: dict[int, _Proposal] = {}
+        self._deadlines: Deadlines[_Proposal] = Deadlines(granularity_s)
+        self._decided: list[tuple[_Proposal, object]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    def wait(self, entry: EntryID, deadline_s: float) -> Deferred[object]:
+        """Return a Deferred that fires once it is known what became of ``entry``."""
+        proposal = _Proposal(entry.term, self._by_index.get(entry.index))
+        self._by_index[entry.index] = proposal
+        self._deadlines.add(deadline_s, proposal)
+        return proposal.deferred
+
+    def applied(self, term: int, index: int, result: object) -> None:
+        """Note that the entry (term, index) is applied; nobody is called before `settle`."""
+        proposal = self._by_index.pop(index, None)
+        while proposal is not None:
+            if proposal.term == term:
+                self._decided.append((proposal, result))
+            else:
+                dropped = ProposalDropped(f"another entry was committed at index {index}")
+                self._decided.append((proposal, dropped))
+            proposal = proposal.older
+
+    def settle(self) -> None:
+        """Answer what `applied` decided.
+
+        Apart from it, because an answer runs the caller's code, which may read the state machine:
+        it must find the whole page applied, as the node's applied index says it is.
+        """
+        decided, self._decided = self._decided, []
+        for proposal, result in decided:
+            # A command may be refused when applied, on every replica alike: its result is an error.
+            if isinstance(result, RaftDBError):
+                proposal.fail(result)
+            else:
+                proposal.succeed(result)
+
+    def jumped(self, index: int) -> None:
+        """End everything at or below ``index`` as unknown: a snapshot hides what stood there."""
+        error = LeadershipLost(f"a snapshot replaced the log up to index {index}")
+        self._fail([at for at in self._by_index if at <= index], error)
+
+    def expire(self, now_s: float) -> None:
+        """End as unknown what has waited until its deadline."""
+        for proposal in self._deadlines.due(now_s):
+            proposal.fail(Timeout("the deadline passed before the write's outcome was known"))
+
+    def abandon(self, error: RaftDBError) -> None:
+        """End everything with ``error``: the node stops."""
+        self._fail(list(self._by_index), error)
+
+    def _fail(self, indexes: list[int], error: RaftDBError) -> None:
+        doomed = [self._by_index.pop(index) for index in indexes]
+        for newest in doomed:
+            proposal: _Proposal | None = newest
+            while proposal is not None:
+                proposal.fail(error)
+                proposal = proposal.older

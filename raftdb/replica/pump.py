@@ -1,0 +1,196 @@
+"""What happens in a turn of the reactor, and in which order: the whole control flow of a node.
+
+Every input wakes the pump, and at most one turn is scheduled. A turn sends what may leave at once,
+applies one page of what may be applied, and begins the save of what must become durable, unless one
+is under way: what arrives meanwhile forms the next batch. The ``await`` of the save is the only
+suspension on the way of a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from raftdb.raft.node import RawNode
+from raftdb.raft.ready import Applicable, Ready
+from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
+from raftdb.replica.clients import Clients
+from raftdb.replica.guard import Guard
+from raftdb.replica.lease import Rounds
+from raftdb.replica.seams import StateMachine, Storage, Transport
+from raftdb.replica.snapshots import Snapshots, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the pump moves things between."""
+
+    clock: IReactorTime
+    node: RawNode
+    storage: Storage
+    transport: Transport
+    machine: StateMachine
+    clients: Clients
+    rounds: Rounds
+    snapshots: Snapshots
+
+
+class Pump:
+    """Takes turns while it runs.
+
+    :param parts: the parts
+    :param crash: is called with what must not have happened
+    :param turned: is called at the end of each turn
+    :param loaded: is called when a snapshot has become the state
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        crash: Callable[[Failure], None],
+        turned: Callable[[], None],
+        loaded: Callable[[], None],
+    ) -> None:
+        self._clock = parts.clock
+        self._node = parts.node
+        self._storage = parts.storage
+        self._transport = parts.transport
+        self._machine = parts.machine
+        self._proposals = parts.clients.proposals
+        self._reads = parts.clients.reads
+        self._rounds = parts.rounds
+        self._snapshots = parts.snapshots
+        self._crash = crash
+        self._guard = Guard(crash)
+        self._turned = turned
+        self._loaded = loaded
+        self._running = False
+        self._awake = False
+        self._saving = False
+        self._busy = 0
+        self._rest: list[Deferred[None]] = []
+        self.applied = 0
+        """The index at which the state machine stands, between two turns; at first it is empty."""
+
+    @property
+    def running(self) -> bool:
+        """Whether turns are taken."""
+        return self._running
+
+    def start(self) -> None:
+        """Begin to take turns; the first one begins to load the newest snapshot."""
+        self._running = True
+        self.wake()
+
+    def stop(self) -> Deferred[None]:
+        """Take no more turns; fires when the storage is not used any more.
+
+        A save in hand is waited for; one that fails crashes the node, and this never fires.
+        """
+        self._running = False
+        rest: Deferred[None] = Deferred()
+        self._rest.append(rest)
+        self._settle_down()
+        return rest
+
+    def wake(self) -> None:
+        """See to it that a turn comes; to be called after every input."""
+        if not self._awake:
+            self._awake = True
+            self._clock.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._awake = False
+        if not self._running:
+            return
+        with self._guard:
+            now_s = self._clock.seconds()
+            self._reads.ask(now_s)
+            messages = self._node.take_messages()
+            # Stamped before it is sent: a stamp later than the sending would stretch a lease [13].
+            self._rounds.sent(self._node.term, self._node.round, now_s)
+            self._transport.send(messages)
+            self._apply(self._node.take_applicable())
+            if self._running and not self._saving and self._node.has_ready():
+                self._saving = True
+                self._begin(self._save(self._node.ready()))
+            self._turned()
+            if self._node.has_messages() or self._node.has_applicable():
+                self.wake()
+
+    async def _save(self, ready: Ready) -> None:
+        if ready.snapshot is not None:
+            # Never two writers of snapshots: an older one must not be committed after this one.
+            await self._snapshots.abandon()
+        if ready.must_save:
+            await self._storage.save(ready)  # the only await of the write path
+        self._saving = False
+        if self._running:
+            self._transport.send(ready.persisted_messages)
+            self._node.advance(ready)
+            self.wake()
+
+    def _apply(self, page: Applicable) -> None:
+        if page.snapshot is not None:
+            self._begin(self._install(page.snapshot))
+        if page.entries:
+            self._apply_entries(page.entries)
+        if page.reads:
+            self._reads.confirm(page.reads)
+        # Answers come last: whoever is called back finds the whole page applied.
+        self._proposals.settle()
+        self._reads.release(self.applied)
+
+    def _apply_entries(self, entries: tuple[Entry, ...]) -> None:
+        bytes_count = 0
+        for entry in entries:
+            assert entry.index == self.applied + 1, "entries are applied in order, each once"
+            result: object = None
+            if entry.change is not None:
+                conf_state = self._node.apply_conf_change(entry.change)
+                result = self._machine.apply_conf_change(
+                    entry.index, entry.change.context, conf_state
+                )
+            elif entry.data:
+                result = self._machine.apply(entry.index, entry.data)
+            self.applied = entry.index
+            bytes_count += entry.size
+            self._proposals.applied(entry.term, entry.index, result)
+        if self._snapshots.applied(self.applied, bytes_count):
+            last = EntryID(entries[-1].term, self.applied)
+            self._snapshots.take(SnapshotMetadata(last, self._node.conf_state))
+
+    async def _install(self, metadata: SnapshotMetadata) -> None:
+        if await self._restore(metadata):
+            self._snapshots.installed(metadata.last.index)
+            self._node.restored(metadata)
+            self._proposals.jumped(metadata.last.index)
+            self._reads.release(self.applied)
+            self.wake()
+
+    async def _restore(self, metadata: SnapshotMetadata) -> bool:
+        reader = await self._storage.open_snapshot(metadata.last)
+        complete = await load(self._clock, reader, self._machine, wanted=lambda: self._running)
+        if complete:
+            self.applied = metadata.last.index
+            self._loaded()
+        return complete
+
+    def _begin(self, work: Coroutine[Deferred[object], object, None]) -> None:
+        self._busy += 1
+        Deferred.fromCoroutine(work).addCallback(self._ended).addErrback(self._crash)
+
+    def _ended(self, _: None) -> None:
+        self._busy -= 1
+        self._settle_down()
+
+    def _settle_down(self) -> None:
+        if not self._running and self._busy == 0:
+            rest, self._rest = self._rest, []
+            for deferred in rest:
+                deferred.callback(None)

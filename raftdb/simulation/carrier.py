@@ -1,0 +1,157 @@
+"""A network between simulated nodes: delay, loss, repetition, reordering, one-way cuts.
+
+What is sent crosses as bytes of the production codec, so that nothing is shared between nodes. A
+snapshot crosses like the production transport's: the file first, then the message that names it,
+and its sender is told how it went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+
+from raftdb.codec import decode_message, encode_message
+from raftdb.raft.messages import InstallSnapshot, Message
+from raftdb.raft.types import MemberID, SnapshotMetadata
+from raftdb.simulation.clock import SimulationClock
+
+
+@dataclass(slots=True)
+class Weather:
+    """How bad the network is at the moment.
+
+    :param delay_min_s: the least one-way delay of a message in seconds
+    :param delay_max_s: the greatest; delays are drawn per message, so messages overtake each other
+    :param loss: the share of messages lost, in [0, 1)
+    :param repetition: the share of messages that arrive twice, in [0, 1)
+    :param snapshot_s: how long a snapshot file is under way
+    """
+
+    delay_min_s: float = 0.0002
+    delay_max_s: float = 0.002
+    loss: float = 0.0
+    repetition: float = 0.0
+    snapshot_s: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Where a running node is connected.
+
+    :param deliver: takes a message, in a reactor call of the receiving node
+    :param receive_snapshot: stores a snapshot file and says whether that went well
+    :param report_snapshot: is told how sending to a member ended
+    :param report_unreachable: is told of a member that cannot be reached
+    """
+
+    deliver: Callable[[Message], None]
+    receive_snapshot: Callable[[MemberID, SnapshotMetadata], bool]
+    report_snapshot: Callable[[MemberID, bool], None]
+    report_unreachable: Callable[[MemberID], None]
+
+
+class Carrier:
+    """Carries messages between the nodes that are connected at the moment.
+
+    :param clock: of the simulation
+    :param rng: draws every delay and loss
+    """
+
+    def __init__(self, clock: SimulationClock, rng: Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._stations: dict[MemberID, Station] = {}
+        self._cuts: dict[tuple[str, str], None] = {}
+        self._digest = blake2b(digest_size=16)
+        self.weather = Weather()
+        self.delivered = 0
+        """How many messages have arrived."""
+
+    def connect(self, member: MemberID, station: Station) -> Wire:
+        """Let ``member`` take part; returns what it sends through."""
+        self._stations[member] = station
+        return Wire(self)
+
+    def disconnect(self, member: MemberID) -> None:
+        """Lose whatever is under way to ``member``."""
+        self._stations.pop(member, None)
+
+    def cut(self, sender: str, receiver: str) -> None:
+        """Let nothing pass from one node to the other; the way back stays open."""
+        self._cuts[sender, receiver] = None
+
+    def isolate(self, *group: str) -> None:
+        """Cut every link, both ways, between ``group`` and everybody else who ever connected."""
+        outside = [member.id for member in self._stations if member.id not in group]
+        for one in group:
+            for other in outside:
+                self.cut(one, other)
+                self.cut(other, one)
+
+    def mend(self) -> None:
+        """Take away all cuts."""
+        self._cuts.clear()
+
+    def passes(self, sender: str, receiver: str) -> bool:
+        """Say whether the link is whole."""
+        return (sender, receiver) not in self._cuts
+
+    @property
+    def digest(self) -> str:
+        """A hash of every arrival: its time and its bytes; equal for equal histories."""
+        return self._digest.hexdigest()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Carry messages, each on its own way."""
+        weather = self.weather
+        for message in messages:
+            sender = self._stations.get(message.sender)
+            if isinstance(message, InstallSnapshot):
+                self._clock.callLater(weather.snapshot_s, self._arrive_snapshot, message)
+                continue
+            if message.receiver not in self._stations and sender is not None:
+                sender.report_unreachable(message.receiver)
+                continue
+            copies = 2 if self._rng.random() < weather.repetition else 1
+            for _ in range(copies):
+                if self._rng.random() >= weather.loss:
+                    delay_s = self._rng.uniform(weather.delay_min_s, weather.delay_max_s)
+                    frame = encode_message(message)
+                    self._clock.callLater(delay_s, self._arrive, frame, message.receiver)
+
+    def _arrive(self, frame: bytes, receiver: MemberID) -> None:
+        message = decode_message(frame)
+        station = self._stations.get(receiver)
+        if station is None or not self.passes(message.sender.id, receiver.id):
+            return
+        self._digest.update(f"{self._clock.seconds():.9f}".encode() + frame)
+        self.delivered += 1
+        station.deliver(message)
+
+    def _arrive_snapshot(self, message: InstallSnapshot) -> None:
+        station = self._stations.get(message.receiver)
+        ok = (
+            station is not None
+            and message.sender in self._stations
+            and self.passes(message.sender.id, message.receiver.id)
+            and self._rng.random() >= self.weather.loss
+            and station.receive_snapshot(message.sender, message.snapshot)
+        )
+        if ok:
+            self._arrive(encode_message(message), message.receiver)
+        sender = self._stations.get(message.sender)
+        if sender is not None:
+            sender.report_snapshot(message.receiver, ok)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One node's end of the network; a Transport of :mod:`raftdb.replica.seams`."""
+
+    carrier: Carrier
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hand over the messages of one turn."""
+        self.carrier.send(messages)

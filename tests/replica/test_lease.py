@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from raftdb.replica.lease import ROUNDS_MAX, Contact, Rounds
+
+
+class TestRounds:
+    """An acknowledged round is as old as its sending [13]."""
+
+    def test_age_counts_from_the_sending(self) -> None:
+        """When the answers came does not matter."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        assert rounds.age_s(2, 1, 10.3) == 10.3 - 10.0
+
+    def test_a_round_keeps_its_first_stamp(self) -> None:
+        """Sending other messages later does not make the round younger."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        rounds.sent(2, 1, 10.2)
+        assert rounds.age_s(2, 1, 10.5) == 0.5
+
+    def test_an_older_round_is_not_taken_for_the_newest(self) -> None:
+        """Only what a quorum has answered counts."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        rounds.sent(2, 2, 11.0)
+        assert rounds.age_s(2, 1, 11.0) == 1.0
+        assert rounds.age_s(2, 2, 11.0) == 0.0
+
+    def test_rounds_that_left_together_take_the_stamp_before(self) -> None:
+        """Of round 2 only the sending of 1 is known to be earlier: rather too old than too young."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        rounds.sent(2, 3, 11.0)
+        assert rounds.age_s(2, 2, 11.0) == 1.0
+
+    def test_nothing_is_known_of_another_term(self) -> None:
+        """A leader that was deposed and elected again begins anew."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        assert rounds.age_s(3, 1, 10.0) is None
+        rounds.sent(4, 0, 10.0)
+        assert rounds.age_s(4, 0, 10.0) is None
+
+    def test_memory_is_bounded(self) -> None:
+        """A leader that nobody answers remembers no more than it needs."""
+        rounds = Rounds()
+        for round_ in range(1, 2 * ROUNDS_MAX):
+            rounds.sent(2, round_, float(round_))
+        assert rounds.age_s(2, 1, 1e6) is None
+        assert rounds.age_s(2, 2 * ROUNDS_MAX - 1, 2 * ROUNDS_MAX) == 1.0
+
+
+class TestContact:
+    """A follower knows when it last heard its leader."""
+
+    def test_age(self) -> None:
+        """None before the first time."""
+        contact = Contact()
+        assert contact.age_s(5.0) is None
+        contact.heard(5.0)
+        assert contact.age_s(5.5) == 0.5

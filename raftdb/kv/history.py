@@ -55,8 +55,9 @@ class Superseded(msgspec.Struct, gc=False):
     digest: int = 0
 
     def add(self, kv: KeyValue) -> None:
-        """Count one version."""
-        self.keys.append(kv.key)
+        """Count one version; a deletion counts two of one key, which is noted once."""
+        if not self.keys or self.keys[-1] != kv.key:
+            self.keys.append(kv.key)
         self.bytes += len(kv.key) + len(kv.value) + VERSION_OVERHEAD_BYTES
         self.digest += digest(encode_version(kv))
 

@@ -15,7 +15,7 @@ from struct import Struct
 
 from raftdb.errors import Compacted, Corrupt, RemoteProtocolError
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed
-from raftdb.kv.history import PINNED_BYTES_MAX, Chain, History, superseded_at
+from raftdb.kv.history import PINNED_BYTES_MAX, Chain, History, Pin, superseded_at
 from raftdb.kv.values import KeyValue, Retention, decode_version, encode_version
 
 SNAPSHOT_VERSION = 1
@@ -25,9 +25,13 @@ _HEADER = Struct(">BQQQQ16s")
 _END = b"\xff"
 
 
-def slices(history: History) -> Generator[bytes, None, None]:
+def slices(
+    history: History, *, bytes_max: int = SLICE_BYTES_MAX, keys_max: int = SLICE_KEYS_MAX
+) -> Generator[bytes, None, None]:
     """Yield once, empty, when the state is pinned; then its bytes, in slices of bounded work.
 
+    :param bytes_max: of one slice
+    :param keys_max: how many keys one slice walks over, dead ones included
     :raises Compacted: out of a slice, where the pin was broken because too much waited for it [8]
     """
     pin = history.pin(history.compact_revision)
@@ -42,7 +46,7 @@ def slices(history: History) -> Generator[bytes, None, None]:
         )
         yield b""
         yield framed(header)
-        walk = _Walk(history, revision=revision, floor=pin.revision)
+        walk = _Walk(history, pin, revision=revision, bytes_max=bytes_max, keys_max=keys_max)
         while not walk.done:
             if pin.broken:
                 raise Compacted("too much history waited for this snapshot, and it was given up")
@@ -55,10 +59,14 @@ def slices(history: History) -> Generator[bytes, None, None]:
 class _Walk:
     """A position among the retained versions; it moves on by bounded steps."""
 
-    def __init__(self, history: History, *, revision: int, floor: int) -> None:
+    def __init__(
+        self, history: History, pin: Pin, *, revision: int, bytes_max: int, keys_max: int
+    ) -> None:
         self._history = history
         self._revision = revision
-        self._floor = floor
+        self._floor = pin.revision
+        self._bytes_max = bytes_max
+        self._keys_max = keys_max
         self._start: bytes | None = b""
         self._found: deque[KeyValue] = deque()
         self._bytes = bytearray()
@@ -72,17 +80,17 @@ class _Walk:
         """Return the next bytes, at least one and at most a slice."""
         if not self._found and self._start is not None:
             self._look(self._start)
-        while self._found and len(self._bytes) < SLICE_BYTES_MAX:
+        while self._found and len(self._bytes) < self._bytes_max:
             self._bytes += framed(encode_version(self._found.popleft()))
-        piece = bytes(self._bytes[:SLICE_BYTES_MAX])
-        del self._bytes[:SLICE_BYTES_MAX]
+        piece = bytes(self._bytes[: self._bytes_max])
+        del self._bytes[: self._bytes_max]
         return piece or FILLER
 
     def _look(self, start: bytes) -> None:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
         self._start = None
         for place, (key, chain) in enumerate(self._history.visit(start)):
-            if place == SLICE_KEYS_MAX:
+            if place == self._keys_max:
                 self._start = key
                 break
             self._found.extend(_kept(chain, revision=self._revision, floor=self._floor))

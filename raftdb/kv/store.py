@@ -24,8 +24,9 @@ from raftdb.kv.commands import (
     SetRetention,
     ValueIs,
 )
+from raftdb.kv.frames import SLICE_BYTES_MAX
 from raftdb.kv.history import PINNED_BYTES_MAX, History
-from raftdb.kv.snapshot import StoreRestorer, slices
+from raftdb.kv.snapshot import SLICE_KEYS_MAX, StoreRestorer, slices
 from raftdb.kv.values import (
     CompareAndSwapResult,
     DeleteResult,
@@ -197,14 +198,18 @@ class KeyValueStore:
             )
         return revision
 
-    def snapshot(self) -> Generator[bytes, None, None]:
+    def snapshot(
+        self, *, bytes_max: int = SLICE_BYTES_MAX, keys_max: int = SLICE_KEYS_MAX
+    ) -> Generator[bytes, None, None]:
         """Pin the state as it is now and return its bytes in slices of bounded work.
 
         Applying may go on between slices; closing the generator lets go of the pin.
 
+        :param bytes_max: of one slice
+        :param keys_max: how many keys one slice walks over, dead ones included
         :raises Compacted: out of a slice, where too much waited for the pin [8]
         """
-        generator = slices(self._history)
+        generator = slices(self._history, bytes_max=bytes_max, keys_max=keys_max)
         next(generator)  # up to the pin
         return generator
 

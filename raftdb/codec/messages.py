@@ -123,10 +123,16 @@ def _pack_body(message: Message) -> bytes:  # noqa: C901  (one flat table: a cas
             return pack_index(commit) + pack_index(match) + pack_index(number)
         case HeartbeatResponse(round=number):
             return pack_index(number)
-        case PreVote(last=last, transfer=transfer) | RequestVote(last=last, transfer=transfer):
-            return pack_entry_id(last) + pack_flag(transfer)
-        case PreVoteResponse(granted=granted) | RequestVoteResponse(granted=granted):
-            return pack_flag(granted)
+        case PreVote() | RequestVote():
+            return (
+                pack_entry_id(message.last)
+                + pack_flag(message.transfer)
+                + pack_entry_id(message.commit)
+            )
+        case PreVoteResponse(granted=granted, commit=committed):
+            return pack_flag(granted) + pack_entry_id(committed)
+        case RequestVoteResponse(granted=granted, commit=committed):
+            return pack_flag(granted) + pack_entry_id(committed)
         case InstallSnapshot(snapshot=snapshot):
             return encode_snapshot_metadata(snapshot)
         case TimeoutNow():
@@ -155,13 +161,15 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
         case 4:
             return HeartbeatResponse(sender, receiver, term, reader.index())
         case 5:
-            return PreVote(sender, receiver, term, reader.entry_id(), reader.flag())
+            last, transfer, committed = reader.entry_id(), reader.flag(), reader.entry_id()
+            return PreVote(sender, receiver, term, last, transfer, committed)
         case 6:
-            return PreVoteResponse(sender, receiver, term, reader.flag())
+            return PreVoteResponse(sender, receiver, term, reader.flag(), reader.entry_id())
         case 7:
-            return RequestVote(sender, receiver, term, reader.entry_id(), reader.flag())
+            last, transfer, committed = reader.entry_id(), reader.flag(), reader.entry_id()
+            return RequestVote(sender, receiver, term, last, transfer, committed)
         case 8:
-            return RequestVoteResponse(sender, receiver, term, reader.flag())
+            return RequestVoteResponse(sender, receiver, term, reader.flag(), reader.entry_id())
         case 9:
             return InstallSnapshot(sender, receiver, term, read_snapshot_metadata(reader))
         case 10:

@@ -36,12 +36,13 @@ def obstacle(state: State) -> str | None:
         return "its disk hangs"  # [6]
     if state.term >= TERM_MAX:
         return "there is no further term"
-    if state.handed_out_changes or _unapplied_change(state):
+    if state.handed_out_changes or unapplied_change(state):
         return "a committed change is not applied yet"  # [2]
     return None
 
 
-def _unapplied_change(state: State) -> bool:
+def unapplied_change(state: State) -> bool:
+    """Whether a committed change is not applied yet."""
     log = state.log
     lo, hi = log.applied + 1, log.committed + 1
     while lo < hi:
@@ -81,6 +82,7 @@ def _elect(state: State, *, transfer: bool) -> None:
                 term=state.term,
                 last=state.log.last,
                 transfer=transfer,
+                commit=state.committed,
             )
         )
     state.trace("campaign", needed=state.tracker.voters.incoming.quorum)
@@ -95,7 +97,13 @@ def ask_again(state: State) -> None:
     for voter in _others(state):
         if voter not in state.tracker.votes:
             state.send(
-                PreVote(sender=state.id, receiver=voter, term=state.term + 1, last=state.log.last)
+                PreVote(
+                    sender=state.id,
+                    receiver=voter,
+                    term=state.term + 1,
+                    last=state.log.last,
+                    commit=state.committed,
+                )
             )
 
 

@@ -104,8 +104,9 @@ def _check_leader(state: State) -> None:
     assert state.term_start <= log.last_index
     assert log.term(log.last_index) == state.term, "a leader's log ends in its own term"
     assert state.uncommitted_bytes >= 0
-    assert tracker.is_voter(state.id), "who does not vote does not lead"
-    assert tracker.progress[state.id].match <= log.durable, "counts itself before its save [7b]"
+    assert tracker.is_voter(state.id) or state.retires_at, "who does not vote does not lead"
+    if state.id in tracker.progress:
+        assert tracker.progress[state.id].match <= log.durable, "counts itself before its save [7b]"
     assert state.reads.acknowledged <= state.reads.round
     for member, progress in tracker.progress.items():
         assert 0 <= progress.match < progress.next, f"{member}: match and next are out of order"

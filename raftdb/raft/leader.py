@@ -14,6 +14,7 @@ from raftdb.raft.messages import (
     HeartbeatResponse,
     ReadIndex,
     ReadIndexResponse,
+    TimeoutNow,
 )
 from raftdb.raft.progress import Progress, ProgressState
 from raftdb.raft.state import State
@@ -39,10 +40,13 @@ def propose(state: State, data: bytes = b"", change: ConfChange | None = None) -
 
     :raises NotLeader: naming who leads
     :raises NoLeader: if nobody is known to
-    :raises ProposalDropped: while leadership is being handed over, or the disk hangs [6]
+    :raises ProposalDropped: while leadership is being handed over, or the disk hangs [6], or after
+        the own removal
     :raises Overloaded: beyond ``uncommitted_bytes_max``
     """
     state.require_leader()
+    if state.retires_at:
+        raise ProposalDropped("this leader is not in the new configuration")
     if state.transferee is not None:
         raise ProposalDropped(f"leadership is being handed over to {state.transferee}")
     if state.save_overdue:
@@ -65,7 +69,8 @@ def append(state: State, data: bytes = b"", change: ConfChange | None = None) ->
 
 def saved(state: State) -> None:
     """Count the leader itself for what its own disk has now (Thesis §10.2.1) [7b]."""
-    if state.own_progress.maybe_update(state.log.durable):
+    own = state.tracker.progress.get(state.id)
+    if own is not None and own.maybe_update(state.log.durable):
         maybe_commit(state)
 
 
@@ -74,6 +79,25 @@ def maybe_commit(state: State) -> None:
     index = state.tracker.committed()
     if index > state.log.committed and state.log.term(index) == state.term:
         state.log.commit_to(index)
+        _maybe_retire(state)
+
+
+def _maybe_retire(state: State) -> None:
+    """Step down after the own removal, once the others can go on alone (Thesis §4.2.2).
+
+    The thesis's leader goes when C(new) is committed, because with it a configuration is in force
+    when it is appended. Here it is in force when applied, so the leader waits until an entry behind
+    the change is committed without it: whoever has that entry has heard that the change is committed
+    and keeps it over a restart [2].
+    """
+    if not 0 < state.retires_at <= state.log.committed:
+        return
+    replication.flush(state)  # first the news, then the invitation
+    successor = transfer.successor(state)
+    if successor is not None:
+        state.send(TimeoutNow(sender=state.id, receiver=successor, term=state.term))
+    state.trace("stepped down", reason="removed")
+    state.become_follower(state.term, None)
 
 
 # -- answers --
@@ -201,7 +225,9 @@ def _check_quorum(state: State, elapsed: int) -> None:
     if state.election_elapsed < state.config.election_ticks or not state.config.check_quorum:
         return
     state.election_elapsed = 0
-    state.own_progress.recent_active = True
+    own = state.tracker.progress.get(state.id)
+    if own is not None:
+        own.recent_active = True
     if not state.tracker.quorum_active():
         state.trace("stepped down", reason="no quorum")
         state.become_follower(state.term, None)

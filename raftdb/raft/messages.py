@@ -80,16 +80,20 @@ class PreVote(_Message, frozen=True):
 
     :param last: the candidate's last entry
     :param transfer: the leader asked for this campaign, so leases do not stand in its way
+    :param commit: extension [2]: the sender's last entry known to be committed. All four messages of
+        an election carry it; see :func:`raftdb.raft.voter.learn_commit`
     """
 
     last: EntryID
     transfer: bool = False
+    commit: EntryID = ZERO
 
 
 class PreVoteResponse(_Message, frozen=True):
     """Answer to PreVote; a grant echoes the requested term and promises nothing."""
 
     granted: bool
+    commit: EntryID = ZERO
 
 
 class RequestVote(_Message, frozen=True):
@@ -101,12 +105,14 @@ class RequestVote(_Message, frozen=True):
 
     last: EntryID
     transfer: bool = False
+    commit: EntryID = ZERO
 
 
 class RequestVoteResponse(_Message, frozen=True):
     """Answer to RequestVote; a grant leaves only after the vote is durable (Fig. 2)."""
 
     granted: bool
+    commit: EntryID = ZERO
 
 
 class InstallSnapshot(_Message, frozen=True):

@@ -173,7 +173,7 @@ class RawNode:
         state = self.state
         if state.read_states:
             return True
-        if state.installing is not None:
+        if state.installing is not None or state.waits_for_commit_save:
             return False
         return state.log.restoring is not None or state.log.has_next_committed()
 
@@ -191,7 +191,9 @@ class RawNode:
         if state.log.restoring is not None:
             state.installing = state.log.restoring
             return Applicable(snapshot=state.installing, reads=reads)
-        entries = state.log.next_committed(state.config.apply_bytes_max)
+        entries = reconfiguration.up_to_unsaved_change(
+            state, state.log.next_committed(state.config.apply_bytes_max)
+        )
         if entries:
             state.log.applied_to(entries[-1].index)
         for entry in entries:
@@ -236,6 +238,7 @@ class RawNode:
         return (
             state.log.has_unstable_entries()
             or state.log.unstable_snapshot is not None
+            or state.waits_for_commit_save
             or (state.term, state.vote) != (durable.term, durable.vote)
         )
 

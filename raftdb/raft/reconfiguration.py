@@ -8,9 +8,9 @@ they are applied, as in etcd, not when they are appended, as in the paper; the g
 from __future__ import annotations
 
 from raftdb.errors import ConfChangeError, LocalProtocolError
-from raftdb.raft import confchange, leader, replication, transfer
+from raftdb.raft import confchange, leader, transfer
 from raftdb.raft.state import State
-from raftdb.raft.types import ConfChange, ConfState, EntryID, Role
+from raftdb.raft.types import ConfChange, ConfState, Entry, EntryID, Role
 
 
 def propose(state: State, change: ConfChange) -> EntryID:
@@ -41,6 +41,15 @@ def changing(state: State) -> bool:
     return state.pending_conf_index > state.log.applied or bool(state.handed_out_changes)
 
 
+def up_to_unsaved_change(state: State, page: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Cut a page before a change whose commit is not durable; the next Ready saves it [2]."""
+    for place, entry in enumerate(page):
+        if entry.change is not None and entry.index > state.durable.commit:
+            state.change_awaits_save = entry.index
+            return page[:place]
+    return page
+
+
 def apply(state: State, change: ConfChange) -> ConfState:
     """Put a committed change in force; the caller has just met its entry.
 
@@ -59,12 +68,10 @@ def apply(state: State, change: ConfChange) -> ConfState:
 
 def _settle(state: State) -> None:
     """Draw the conclusions a leader has to draw from a new configuration."""
-    if not state.tracker.is_voter(state.id):
-        # It led until its own removal was committed (Thesis §4.2.2); the others hear of that first.
-        replication.flush(state)
-        state.trace("stepped down", reason="removed")
-        state.become_follower(state.term, None)
-        return
+    if not state.tracker.is_voter(state.id) and not state.retires_at:
+        # One entry more, for leader.maybe_commit to see that the others can go on alone.
+        state.retires_at = leader.append(state).index
+        transfer.abort(state, "the leader itself is removed")
     for member in tuple(state.nudged):
         if member not in state.tracker.progress:
             del state.nudged[member]

@@ -28,6 +28,7 @@ from raftdb.raft.tracker import Tracker
 from raftdb.raft.types import (
     TERM_MAX,
     ConfChange,
+    EntryID,
     HardState,
     MemberID,
     ReadID,
@@ -88,6 +89,8 @@ class State:
         self.pending_conf_index = 0
         """A change may be proposed once this is applied: they go one at a time [2]."""
         self.uncommitted_bytes = 0
+        self.retires_at = 0
+        """A removed leader goes on until this index is committed without it; 0 for not removed."""
         self.transferee: MemberID | None = None
         self.nudged: dict[MemberID, None] = {}
         """Who gets an append even if it is empty, to find out what was lost."""
@@ -111,6 +114,8 @@ class State:
         self.outstanding: Ready | None = None
         self.read_counter = 0
         self.read_states: list[ReadState] = []
+        self.change_awaits_save = 0
+        """A committed change at this index is applied once its commit is durable [2]."""
         self.handed_out_changes: deque[ConfChange] = deque()
         """Changes whose entries count as applied and whose effect the caller still owes."""
         self.installing: SnapshotMetadata | None = None
@@ -119,14 +124,14 @@ class State:
     # -- questions --
 
     @property
-    def own_progress(self) -> Progress:
-        """The leader's own place among the members."""
-        return self.tracker.progress[self.id]
-
-    @property
     def peers(self) -> list[tuple[MemberID, Progress]]:
         """Every other member with its progress, in order."""
         return [(member, pr) for member, pr in self.tracker.progress.items() if member != self.id]
+
+    @property
+    def committed(self) -> EntryID:
+        """The last entry known to be committed."""
+        return EntryID(self.log.term(self.log.committed), self.log.committed)
 
     @property
     def own_term_committed(self) -> bool:
@@ -154,6 +159,16 @@ class State:
     def save_overdue(self) -> bool:
         """Whether the disk has not answered for longer than an election timeout [6]."""
         return self.save_elapsed > self.config.election_ticks
+
+    @property
+    def waits_for_commit_save(self) -> bool:
+        """Whether the next entry to apply is a change whose commit is not durable yet [2].
+
+        1. {A,B}; the leader B removes A: committed, applied, answered. The operator destroys A. 2. B
+        crashes and comes back; that the change was committed was never saved. 3. B has {A,B} in force
+        and needs A's vote for ever.
+        """
+        return self.durable.commit < self.change_awaits_save
 
     @property
     def snapshot_pending(self) -> bool:
@@ -234,7 +249,7 @@ class State:
         self._reset(self.term)
         self.role = Role.LEADER
         self.leader = self.id
-        self.own_progress.maybe_update(self.log.durable)  # [7b]
+        self.tracker.progress[self.id].maybe_update(self.log.durable)  # [7b]
         self.trace("leader")
 
     def _reset(self, term: int) -> None:
@@ -248,6 +263,7 @@ class State:
         self.term_start = 0
         self.pending_conf_index = 0
         self.uncommitted_bytes = 0
+        self.retires_at = 0
         self.transferee = None
         self.nudged.clear()
         self.disk_transfer_tried = False

@@ -31,6 +31,8 @@ def step(state: State, message: Message) -> None:
     :raises DataLost: if this node has lost what it acknowledged; it must stop [1]
     """
     guard.check(message, state.id)
+    if isinstance(message, PreVote | PreVoteResponse | RequestVote | RequestVoteResponse):
+        voter.learn_commit(state, message.commit)
     if message.term < state.term:
         _answer_stale(state, message)
         return
@@ -74,13 +76,21 @@ def _answer_stale(state: State, message: Message) -> None:
         case PreVote():
             state.send(
                 PreVoteResponse(
-                    sender=state.id, receiver=message.sender, term=state.term, granted=False
+                    sender=state.id,
+                    receiver=message.sender,
+                    term=state.term,
+                    granted=False,
+                    commit=state.committed,
                 )
             )
         case RequestVote():
             state.send(
                 RequestVoteResponse(
-                    sender=state.id, receiver=message.sender, term=state.term, granted=False
+                    sender=state.id,
+                    receiver=message.sender,
+                    term=state.term,
+                    granted=False,
+                    commit=state.committed,
                 )
             )
         case _:

@@ -65,16 +65,22 @@ def watch_disk(state: State) -> None:
     """
     if not state.save_overdue or state.transferee is not None:
         return
-    candidates = [
-        (progress.recent_active, progress.match, member)
-        for member, progress in state.peers
-        if state.tracker.is_voter(member)
-    ]
-    if not candidates:
+    to = successor(state)
+    if to is None:
         return  # nobody could do better
     if state.disk_transfer_tried:
         state.trace("stepped down", reason="the disk hangs")
         state.become_follower(state.term, None)
         return
     state.disk_transfer_tried = True
-    begin(state, max(candidates)[2])
+    begin(state, to)
+
+
+def successor(state: State) -> MemberID | None:
+    """Return the voter who can take over soonest, None where there is no other."""
+    candidates = [
+        (progress.recent_active, progress.match, member)
+        for member, progress in state.peers
+        if state.tracker.is_voter(member)
+    ]
+    return max(candidates)[2] if candidates else None

@@ -6,9 +6,10 @@ without knowing it, and an election may need it.
 
 from __future__ import annotations
 
+from raftdb.raft.candidate import unapplied_change
 from raftdb.raft.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from raftdb.raft.state import State
-from raftdb.raft.types import Role
+from raftdb.raft.types import EntryID, Role
 
 
 def ignores(state: State, message: PreVote | RequestVote) -> bool:
@@ -20,6 +21,23 @@ def ignores(state: State, message: PreVote | RequestVote) -> bool:
     if message.transfer or not state.config.check_quorum:
         return False
     return state.in_lease or state.in_quarantine
+
+
+def learn_commit(state: State, commit: EntryID) -> None:
+    """Take a commit index from a message of an election, if the log has that entry [2].
+
+    What is committed is so for everybody, whoever says it; by Log Matching the prefix is the same.
+    (raft-rs does it, too; etcd and the paper do not.)
+
+    1. {A,B}: removing A is committed; the leader A has applied it and steps down; B has the entry but
+    never hears of the commit. 2. B still needs A's vote. 3. A's log is longer by an entry of its last
+    moment: A refuses B, and does not campaign itself, it is no voter any more. Nobody leads again,
+    although {B} alone could.
+    """
+    if commit.index > state.log.committed and state.log.matches(commit):
+        state.log.commit_to(commit.index)
+        if state.role in {Role.PRE_CANDIDATE, Role.CANDIDATE} and unapplied_change(state):
+            state.become_follower(state.term, None)  # it must not win by the old configuration
 
 
 def answer(state: State, message: PreVote | RequestVote) -> None:
@@ -63,5 +81,6 @@ def _respond(state: State, message: PreVote | RequestVote, *, granted: bool) -> 
             # A granted pre-vote names the term it is for; nobody is in that term yet.
             term=message.term if granted else state.term,
             granted=granted,
+            commit=state.committed,
         )
     )

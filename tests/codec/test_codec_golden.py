@@ -57,6 +57,7 @@ ENTRY = Entry(2, 4, b"da~")
 ENVELOPE = f"0000000000000007 {A_BYTES} {B_BYTES}"
 PREVIOUS_BYTES = "0000000000000001 0000000000000003"
 READ = ReadID(B, 2**64 - 1, 3)
+COMMIT_BYTES = "0000000000000005 0000000000000008"
 READ_BYTES = f"{B_BYTES} ffffffffffffffff 0000000000000003"
 MESSAGES: list[tuple[Message, str]] = [
     (
@@ -73,15 +74,15 @@ MESSAGES: list[tuple[Message, str]] = [
     ),
     (HeartbeatResponse(A, B, 7, 3), f"01 04 {ENVELOPE} 0000000000000003"),
     (
-        PreVote(A, B, 7, EntryID(6, 9), True),
-        f"01 05 {ENVELOPE} 0000000000000006 0000000000000009 01",
+        PreVote(A, B, 7, EntryID(6, 9), True, EntryID(5, 8)),
+        f"01 05 {ENVELOPE} 0000000000000006 0000000000000009 01 {COMMIT_BYTES}",
     ),
-    (PreVoteResponse(A, B, 7, False), f"01 06 {ENVELOPE} 00"),
+    (PreVoteResponse(A, B, 7, False, EntryID(5, 8)), f"01 06 {ENVELOPE} 00 {COMMIT_BYTES}"),
     (
-        RequestVote(A, B, 7, EntryID(6, 9), False),
-        f"01 07 {ENVELOPE} 0000000000000006 0000000000000009 00",
+        RequestVote(A, B, 7, EntryID(6, 9), False, EntryID(5, 8)),
+        f"01 07 {ENVELOPE} 0000000000000006 0000000000000009 00 {COMMIT_BYTES}",
     ),
-    (RequestVoteResponse(A, B, 7, True), f"01 08 {ENVELOPE} 01"),
+    (RequestVoteResponse(A, B, 7, True, EntryID(5, 8)), f"01 08 {ENVELOPE} 01 {COMMIT_BYTES}"),
     (InstallSnapshot(A, B, 7, METADATA), f"01 09 {ENVELOPE} {METADATA_BYTES}"),
     (TimeoutNow(A, B, 7), f"01 0a {ENVELOPE}"),
     (ReadIndex(A, B, 7, READ), f"01 0b {ENVELOPE} {READ_BYTES}"),

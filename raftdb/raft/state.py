@@ -67,13 +67,11 @@ class State:
         self.config = config
         self.id = config.id
         self.storage = storage
-
         # persistent on all servers
         self.term = hard_state.term
         self.vote = hard_state.vote
         self.log = RaftLog(storage, applied=applied)
         self.log.commit_to(hard_state.commit)
-
         # volatile on all servers
         self.role = Role.FOLLOWER
         self.leader: MemberID | None = None
@@ -82,7 +80,6 @@ class State:
             inflight_bytes_max=config.inflight_bytes_max,
         )
         self.tracker.adopt(confchange.check(conf_state), next_index=max(1, self.log.last_index + 1))
-
         # volatile on leaders; the tracker holds nextIndex and matchIndex
         self.term_start = 0
         """The index of the entry that opened this leader's term; nothing counts before it [12]."""
@@ -98,19 +95,15 @@ class State:
         self.disk_transfer_tried = False
 
         # time, in ticks
-        self.uptime = 0
-        self.election_elapsed = 0
-        self.election_timeout = 0
-        self.heartbeat_elapsed = 0
-        self.transfer_elapsed = 0
-        self.repeat_in = 0
-        self.save_elapsed = 0
+        self.uptime = self.save_elapsed = 0
+        self.heartbeat_elapsed = self.transfer_elapsed = 0
+        self.election_elapsed = self.election_timeout = self.repeat_in = 0
         self._draw_election_timeout()
 
         # what leaves, and what waits for an answer from outside
         self.messages: list[Message] = []
         self.persisted_messages: list[Message] = []
-        self.durable = HardState(hard_state.term, hard_state.vote, hard_state.commit)
+        self.durable = hard_state
         self.outstanding: Ready | None = None
         self.read_counter = 0
         self.read_states: list[ReadState] = []
@@ -210,10 +203,18 @@ class State:
     # -- the transitions of Figure 4 --
 
     def become_follower(self, term: int, leader: MemberID | None) -> None:
-        """Follow ``leader``, or nobody yet, in ``term``, which is not below the current one."""
+        """Follow ``leader``, or nobody yet, in ``term``, which is not below the current one.
+
+        A follower that only hears of a higher term waits no longer for that: its timer starts anew
+        with a leader's word or a granted vote alone (Fig. 2, Followers). Otherwise, without pre-votes,
+        a candidate with an old log keeps back for ever the one who could win.
+        """
         assert term >= self.term, f"the term must not fall from {self.term} to {term}"
         before = self.role
+        waited = (self.election_elapsed, self.election_timeout)
         self._reset(term)
+        if before is Role.FOLLOWER and leader is None:
+            self.election_elapsed, self.election_timeout = waited
         self.role = Role.FOLLOWER
         self.leader = leader
         self.trace("follower", leader=leader, before=before)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from raftdb.errors import LeadershipLost, Overloaded, ShuttingDown
 from raftdb.raft.types import ReadID
+from raftdb.replica.options import Options
 from raftdb.replica.proposals import Proposals
 from raftdb.replica.reads import Reads
 from raftdb.replica.transfers import Transfers
@@ -15,23 +16,17 @@ class Clients:
     """The proposals, reads and transfers that are waited for.
 
     :param read_index: asks for one linearizable read
-    :param waiting_max: proposals and reads at the same time [30]
+    :param options: how many may wait at the same time [30], and the granularity of deadlines
     :param patience_s: after which a lost read is asked again
-    :param granularity_s: of the deadlines
     """
 
     def __init__(
-        self,
-        read_index: Callable[[], ReadID],
-        *,
-        waiting_max: int,
-        patience_s: float,
-        granularity_s: float,
+        self, read_index: Callable[[], ReadID], options: Options, *, patience_s: float
     ) -> None:
-        self.proposals = Proposals(granularity_s)
-        self.reads = Reads(read_index, patience_s=patience_s, granularity_s=granularity_s)
+        self.proposals = Proposals(options.tick_s)
+        self.reads = Reads(read_index, patience_s=patience_s, granularity_s=options.tick_s)
         self.transfers = Transfers()
-        self._waiting_max = waiting_max
+        self._waiting_max = options.waiting_max
 
     @property
     def waiting(self) -> int:

@@ -3,12 +3,17 @@
 A leader that answers from its own store without a round promises at most T of staleness [13]. T
 counts from when the acknowledged round was *sent*, not from when the answers came: a follower may
 have answered, voted for somebody else, and seen newer writes acknowledged while its answer was
-still under way. Times are of the monotonic clock, told by the caller.
+still under way.
 """
 
 from __future__ import annotations
 
 from collections import deque
+
+from twisted.internet.interfaces import IReactorTime
+
+from raftdb.raft.node import RawNode
+from raftdb.raft.types import MemberID, Role
 
 ROUNDS_MAX = 1024
 """Rounds whose sending time is remembered; a leader without answers steps down long before."""
@@ -44,16 +49,50 @@ class Rounds:
         return now_s - self._sent[0][1]
 
 
-class Contact:
-    """When this node last heard from the leader it follows."""
+class Lease:
+    """What a node may say without asking: how fresh its own state is, when the leader was heard.
 
-    def __init__(self) -> None:
+    :param clock: the monotonic clock
+    :param node: the core, which names the rounds
+    :param bound_s: T, how old an answer under the lease may be
+    """
+
+    def __init__(self, clock: IReactorTime, node: RawNode, *, bound_s: float) -> None:
+        self._clock = clock
+        self._node = node
+        self._bound_s = bound_s
+        self._rounds = Rounds()
         self._heard_s: float | None = None
 
-    def heard(self, now_s: float) -> None:
-        """Note that a message of the present leader has just arrived."""
-        self._heard_s = now_s
+    def sending(self) -> None:
+        """Note that everything up to the present round leaves now; to be called before it does."""
+        self._rounds.sent(self._node.term, self._node.round, self._clock.seconds())
 
-    def age_s(self, now_s: float) -> float | None:
-        """Return how long ago a leader was heard, None for never."""
+    def heard_from(self, member: MemberID) -> None:
+        """Note that a message has arrived; it counts if it is the leader's."""
+        if member == self._node.leader:
+            self._heard_s = self._clock.seconds()
+
+    @property
+    def contact_age_s(self) -> float | None:
+        """How long ago the leader was in contact, None for never.
+
+        On a follower: since its last message. On the leader: since it sent the latest round that a
+        quorum has answered, so that one which is cut off shows its age.
+        """
+        now_s = self._clock.seconds()
+        if self._node.role is Role.LEADER:
+            return self._rounds.age_s(self._node.term, self._node.round_acknowledged, now_s)
         return None if self._heard_s is None else now_s - self._heard_s
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this is a leader whose own state is, at this instant, at most T old [13].
+
+        It has applied an entry of its term, and a quorum has answered a round that was sent at most
+        T ago, by the clock read now.
+        """
+        if not self._node.own_term_applied:
+            return False
+        age_s = self.contact_age_s
+        return age_s is not None and age_s <= self._bound_s

@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Applicable, Ready
 from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
+from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
 from raftdb.replica.guard import Guard
-from raftdb.replica.lease import Rounds
+from raftdb.replica.lease import Lease
 from raftdb.replica.seams import StateMachine, Storage, Transport
 from raftdb.replica.snapshots import Snapshots, load
 
@@ -35,7 +36,8 @@ class Parts:
     transport: Transport
     machine: StateMachine
     clients: Clients
-    rounds: Rounds
+    admission: Admission
+    lease: Lease
     snapshots: Snapshots
 
 
@@ -63,7 +65,8 @@ class Pump:
         self._machine = parts.machine
         self._proposals = parts.clients.proposals
         self._reads = parts.clients.reads
-        self._rounds = parts.rounds
+        self._admission = parts.admission
+        self._lease = parts.lease
         self._snapshots = parts.snapshots
         self._crash = crash
         self._guard = Guard(crash)
@@ -109,16 +112,16 @@ class Pump:
         if not self._running:
             return
         with self._guard:
-            now_s = self._clock.seconds()
-            self._reads.ask(now_s)
+            self._reads.ask(self._clock.seconds())
             messages = self._node.take_messages()
             # Stamped before it is sent: a stamp later than the sending would stretch a lease [13].
-            self._rounds.sent(self._node.term, self._node.round, now_s)
+            self._lease.sending()
             self._transport.send(messages)
             self._apply(self._node.take_applicable())
             if self._running and not self._saving and self._node.has_ready():
                 self._saving = True
                 self._begin(self._save(self._node.ready()))
+                self._admission.saving()
             self._turned()
             if self._node.has_messages() or self._node.has_applicable():
                 self.wake()

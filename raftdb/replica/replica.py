@@ -15,20 +15,20 @@ from twisted.python.failure import Failure
 
 from raftdb.errors import (
     LeadershipLost,
-    Overloaded,
     ProposalDropped,
     Refused,
     RemoteProtocolError,
     ShuttingDown,
 )
 from raftdb.raft.config import Config
-from raftdb.raft.messages import Message
+from raftdb.raft.messages import AppendEntries, Message
 from raftdb.raft.node import RawNode
-from raftdb.raft.types import ENTRY_OVERHEAD_BYTES, ConfChange, EntryID, MemberID, Role
+from raftdb.raft.types import ENTRY_OVERHEAD_BYTES, ConfChange, Entry, EntryID, MemberID, Role
+from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
 from raftdb.replica.failover import Failover
 from raftdb.replica.guard import Guard
-from raftdb.replica.lease import Contact, Rounds
+from raftdb.replica.lease import Lease
 from raftdb.replica.options import Options
 from raftdb.replica.pump import Parts, Pump
 from raftdb.replica.seams import StateMachine, Storage, Transport
@@ -83,29 +83,20 @@ class Replica:
         self._stopped: Deferred[None] | None = None
         self._known: tuple[Role, MemberID | None, int] = (Role.FOLLOWER, None, 0)
         self._election_s = config.election_ticks * options.tick_s
-        self._heartbeat_s = config.heartbeat_ticks * options.tick_s
         self._node = RawNode(config, storage.log)
         self._loads_to = storage.log.snapshot().last.index
-        self._clients = Clients(
-            self._node.read_index,
-            waiting_max=options.waiting_max,
-            patience_s=self._election_s,
-            granularity_s=options.tick_s,
-        )
-        self._rounds = Rounds()
-        self._contact = Contact()
+        self._clients = Clients(self._node.read_index, options, patience_s=self._election_s)
+        self._admission = Admission(storage, patience_s=self._election_s)
+        self._lease = Lease(clock, self._node, bound_s=self._election_s)
         self._ticker = Ticker(clock, options.tick_s, self._tick)
         self._failover = Failover(
-            clock, self._node, rng=config.rng, heartbeat_s=self._heartbeat_s, campaign=self.campaign
-        )
-        self._snapshots = Snapshots(
             clock,
-            storage,
-            machine,
-            entries_max=options.snapshot_entries,
-            bytes_max=options.snapshot_bytes,
-            crash=self._crash,
+            self._node,
+            rng=config.rng,
+            heartbeat_s=config.heartbeat_ticks * options.tick_s,
+            campaign=self.campaign,
         )
+        self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
         parts = Parts(
             clock=clock,
             node=self._node,
@@ -113,7 +104,8 @@ class Replica:
             transport=transport,
             machine=machine,
             clients=self._clients,
-            rounds=self._rounds,
+            admission=self._admission,
+            lease=self._lease,
             snapshots=self._snapshots,
         )
         self._pump = Pump(parts, crash=self._crash, turned=self._observe, loaded=on_loaded)
@@ -175,8 +167,9 @@ class Replica:
         assert envelope, "an empty entry is the core's own"
         with self._guard:
             try:
-                self._admit_proposal(len(envelope))
-                return self._await(self._node.propose(envelope), timeout_s)
+                size = len(envelope) + ENTRY_OVERHEAD_BYTES
+                self._admit(size)
+                return self._await(self._node.propose(envelope), size, timeout_s)
             except Refused as error:
                 return fail(error)
         return fail(LeadershipLost("the node crashed"))
@@ -188,8 +181,9 @@ class Replica:
         """
         with self._guard:
             try:
-                self._admit_proposal(len(change.context))
-                return self._await(self._node.propose_conf_change(change), timeout_s)
+                size = Entry(term=0, index=0, change=change).size
+                self._admit(size)
+                return self._await(self._node.propose_conf_change(change), size, timeout_s)
             except Refused as error:
                 return fail(error)
         return fail(LeadershipLost("the node crashed"))
@@ -232,21 +226,17 @@ class Replica:
         self._pump.wake()
         return self._clients.transfers.wait(to, self._clock.seconds() + timeout_s)
 
-    def _await(self, entry: EntryID, timeout_s: float) -> Deferred[object]:
+    def _await(self, entry: EntryID, size: int, timeout_s: float) -> Deferred[object]:
+        self._admission.took(size)
         self._pump.wake()
         return self._clients.proposals.wait(entry, self._clock.seconds() + timeout_s)
 
-    def _admit(self) -> None:
+    def _admit(self, log_bytes: int = 0) -> None:
         if not self._accepting:
             raise ShuttingDown
         self._clients.admit()
-
-    def _admit_proposal(self, bytes_count: int) -> None:
-        self._admit()
-        # Before it gets an index [18]: once it has one, a full disk could neither keep nor refuse
-        # it, and the client would be left with an unknown outcome.
-        if not self._storage.admits(bytes_count + ENTRY_OVERHEAD_BYTES):
-            raise Overloaded("no log space is reserved for this write; the disk may be full")
+        if log_bytes:
+            self._admission.check(log_bytes)
 
     # -- inputs from peers ----------------------------------------------------------------------
 
@@ -260,6 +250,8 @@ class Replica:
         if not self._pump.running:
             return
         with self._guard:
+            if isinstance(message, AppendEntries) and not self._admission.takes(message):
+                return
             try:
                 self._node.step(message)
             except RemoteProtocolError as error:
@@ -267,8 +259,7 @@ class Replica:
                     "dropped a message from {peer}: {error}", peer=message.sender, error=error
                 )
                 return
-            if message.sender == self._node.leader:
-                self._contact.heard(self._clock.seconds())
+            self._lease.heard_from(message.sender)
             self._pump.wake()
 
     def report_unreachable(self, peer: MemberID) -> None:
@@ -306,7 +297,15 @@ class Replica:
             now_s = self._clock.seconds()
             self._node.tick(elapsed)
             self._clients.expire(now_s)
+            if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):
+                self._give_leadership_away()
             self._pump.wake()
+
+    def _give_leadership_away(self) -> None:
+        successor = best_successor(self._node.status())
+        self._log.warn("no log space: leadership goes to {to}", to=successor)
+        if successor is not None:
+            self._node.transfer_leadership(successor)
 
     def _observe(self) -> None:
         now = (self._node.role, self._node.leader, self._node.term)
@@ -361,26 +360,12 @@ class Replica:
 
     @property
     def leader_contact_age_s(self) -> float | None:
-        """How long ago the leader was in contact, None for never.
-
-        On a follower: since its last message. On the leader: since it sent the latest round that a
-        quorum has answered, so that one which is cut off shows its age.
-        """
-        now_s = self._clock.seconds()
-        if self._node.role is Role.LEADER:
-            return self._rounds.age_s(self._node.term, self._node.round_acknowledged, now_s)
-        return self._contact.age_s(now_s)
+        """How long ago the leader was in contact; see :class:`~raftdb.replica.lease.Lease`."""
+        return self._lease.contact_age_s
 
     def lease_fresh(self) -> bool:
-        """Say whether the own state is, at this instant, at most T older than the newest [13].
-
-        True on a leader that has applied an entry of its term, and of which a quorum answered a
-        round sent at most an election timeout T ago by the clock read now.
-        """
-        if self._node.role is not Role.LEADER or not self._node.own_term_applied:
-            return False
-        age_s = self.leader_contact_age_s
-        return self._pump.running and age_s is not None and age_s <= self._election_s
+        """Say whether the own state is, at this instant, at most T older than the newest [13]."""
+        return self._pump.running and self._lease.fresh
 
     def status(self) -> ReplicaStatus:
         """Return a picture of this instant."""

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from raftdb.errors import Compacted, Overloaded
 from raftdb.raft.types import SnapshotMetadata
+from raftdb.replica.options import Options
 from raftdb.replica.seams import SnapshotReader, SnapshotWriter, StateMachine, Storage
 
 
@@ -34,8 +35,7 @@ class Snapshots:
     :param clock: gives the turns between slices
     :param storage: where they go
     :param machine: what is read
-    :param entries_max: applied since the last snapshot, after which the next one is taken
-    :param bytes_max: the same in bytes of entries
+    :param options: after how many applied entries or bytes the next one is taken
     :param crash: is called when a durable step fails
     """
 
@@ -46,16 +46,15 @@ class Snapshots:
         clock: IReactorTime,
         storage: Storage,
         machine: StateMachine,
+        options: Options,
         *,
-        entries_max: int,
-        bytes_max: int,
         crash: Callable[[Failure], None],
     ) -> None:
         self._clock = clock
         self._storage = storage
         self._machine = machine
-        self._entries_max = entries_max
-        self._bytes_max = bytes_max
+        self._entries_max = options.snapshot_entries
+        self._bytes_max = options.snapshot_bytes
         self._crash = crash
         self._bytes = 0
         self._last_index = storage.snapshot_index

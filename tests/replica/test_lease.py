@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from raftdb.replica.lease import ROUNDS_MAX, Contact, Rounds
+from raftdb.replica.lease import ROUNDS_MAX, Rounds
 
 
 class TestRounds:
@@ -49,14 +49,3 @@ class TestRounds:
             rounds.sent(2, round_, float(round_))
         assert rounds.age_s(2, 1, 1e6) is None
         assert rounds.age_s(2, 2 * ROUNDS_MAX - 1, 2 * ROUNDS_MAX) == 1.0
-
-
-class TestContact:
-    """A follower knows when it last heard its leader."""
-
-    def test_age(self) -> None:
-        """None before the first time."""
-        contact = Contact()
-        assert contact.age_s(5.0) is None
-        contact.heard(5.0)
-        assert contact.age_s(5.5) == 0.5

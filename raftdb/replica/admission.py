@@ -1,0 +1,72 @@
+"""Log space: what is taken in only if it surely can be kept [18].
+
+A write is refused before it gets an index or not at all: once it has one, a full disk could neither
+keep nor refuse it, and its outcome would be unknown. A follower drops an append it has no room for,
+as if the network had lost it: it goes on following and voting, and gets the entries later.
+"""
+
+from __future__ import annotations
+
+from raftdb.errors import Overloaded
+from raftdb.raft.messages import AppendEntries
+from raftdb.replica.seams import Storage
+
+_RETRY = 10
+"""A leader whose space is still refused tries to hand over again after so many patiences."""
+
+
+class Admission:
+    """Counts what the core has taken in and the storage has not been given yet.
+
+    :param storage: knows how much log space is reserved
+    :param patience_s: for how long a leader without space waits before it gives leadership away
+    """
+
+    def __init__(self, storage: Storage, *, patience_s: float) -> None:
+        self._storage = storage
+        self._patience_s = patience_s
+        self._unsaved_bytes = 0
+        self._refused_bytes = 0
+        self._relief_s: float | None = None
+
+    def check(self, bytes_count: int) -> None:
+        """Let a proposal of this size pass.
+
+        :raises Overloaded: no space is reserved for it
+        """
+        if not self._storage.admits(self._unsaved_bytes + bytes_count):
+            self._refused_bytes = bytes_count
+            raise Overloaded("no log space is reserved for this write; the disk may be full")
+
+    def took(self, bytes_count: int) -> None:
+        """Note that the core has taken in entries of this size."""
+        self._unsaved_bytes += bytes_count
+
+    def takes(self, append: AppendEntries) -> bool:
+        """Say whether there is room for an append, and count it if so."""
+        if not append.entries:
+            return True
+        bytes_count = sum(entry.size for entry in append.entries)
+        if not self._storage.admits(self._unsaved_bytes + bytes_count):
+            return False
+        self._unsaved_bytes += bytes_count
+        return True
+
+    def saving(self) -> None:
+        """Note that all entries so far have been given to the storage."""
+        self._unsaved_bytes = 0
+
+    def needs_relief(self, now_s: float) -> bool:
+        """Say whether to give leadership away now: a write has been refused for too long."""
+        if not self._refused_bytes:
+            return False
+        if self._storage.admits(self._unsaved_bytes + self._refused_bytes):
+            self._refused_bytes = 0
+            self._relief_s = None
+            return False
+        if self._relief_s is None:
+            self._relief_s = now_s + self._patience_s
+        if now_s < self._relief_s:
+            return False
+        self._relief_s = now_s + _RETRY * self._patience_s
+        return True

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from twisted.internet.task import Clock
+
+from raftdb.errors import Overloaded
+from raftdb.raft.messages import AppendEntries
+from raftdb.raft.types import ZERO, Entry, MemberID
+from raftdb.replica.admission import Admission
+from raftdb.simulation.memory_disk import MemoryDisk, Platter
+
+
+class _Small(MemoryDisk):
+    """Room for 100 bytes in the next batch."""
+
+    def admits(self, bytes_count: int) -> bool:
+        return bytes_count <= 100
+
+
+class TestAdmission:
+    """Nothing gets an index that the log has no reserved room for [18]."""
+
+    def setup_method(self) -> None:
+        self.platter = Platter.blank()
+        self.admission = Admission(_Small(Clock(), self.platter, Random(1)), patience_s=1.0)
+
+    def test_counts_what_is_not_saved_yet(self) -> None:
+        """Two that fit alone do not fit together; after the save began, there is room again."""
+        self.admission.check(60)
+        self.admission.took(60)
+        with pytest.raises(Overloaded):
+            self.admission.check(60)
+        self.admission.saving()
+        self.admission.check(60)
+
+    def test_counts_what_a_leader_sends(self) -> None:
+        """A follower has one log for both; what it has no room for is as good as lost."""
+        append = AppendEntries(
+            sender=MemberID("a", 1),
+            receiver=MemberID("b", 1),
+            term=1,
+            previous=ZERO,
+            entries=(Entry(1, 1, b"x" * 28),),
+        )
+        assert self.admission.takes(append)
+        assert not self.admission.takes(append)
+
+    def test_asks_for_relief_once_in_a_while(self) -> None:
+        """A burst is no reason to give leadership away, a full disk is."""
+        assert not self.admission.needs_relief(0.0)
+        with pytest.raises(Overloaded):
+            self.admission.check(101)
+        assert not self.admission.needs_relief(0.0)
+        assert self.admission.needs_relief(1.0)
+        assert not self.admission.needs_relief(1.1)
+        assert self.admission.needs_relief(11.0)

@@ -14,7 +14,7 @@ from raftdb.membership.agreement import Agreement, Options
 from raftdb.membership.caretaker import Caretaker
 from raftdb.membership.directory import Directory, JoinAnswer, JoinRequest, KnownMember
 from raftdb.membership.founding import claimed, founding_batch
-from raftdb.membership.http_directory import HttpDirectory
+from raftdb.membership.http_directory import HttpDirectory, quiet_client
 from raftdb.membership.joining import Joiner
 from raftdb.membership.roster import Membership
 from raftdb.membership.sightings import Sighting
@@ -47,5 +47,6 @@ __all__ = [
     "encode_join_request",
     "founding_batch",
     "hex128",
+    "quiet_client",
     "split_address",
 ]

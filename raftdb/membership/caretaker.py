@@ -140,7 +140,7 @@ class Caretaker:
         return asked
 
     def _not_now(self, failure: Failure) -> None:
-        failure.trap(RaftDBError)  # type: ignore[no-untyped-call]  # Twisted has not typed it
+        failure.trap(RaftDBError)
         self._log.debug("membership waits: {error}", error=failure.getErrorMessage())
 
     def _done(self, result: object) -> None:

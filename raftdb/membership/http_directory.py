@@ -11,6 +11,7 @@ import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -79,6 +80,22 @@ class HttpDirectory:
         )
 
 
+def quiet_client(reactor: object, connect_timeout_s: float) -> HTTPClient:
+    """Make an HTTP client that keeps no connections and writes no log lines of its own.
+
+    :param connect_timeout_s: for reaching one address
+    """
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    pool._factory = _QuietFactory  # noqa: SLF001  # Twisted offers no other way to silence it
+    return HTTPClient(Agent(reactor, connectTimeout=connect_timeout_s, pool=pool))
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    """Twisted's, without two log lines a request."""
+
+    noisy = False
+
+
 async def _read(response: IResponse) -> _Reply:
     chunks: list[bytes] = []
     count = 0
@@ -106,17 +123,19 @@ def _answer(url: str, reply: _Reply) -> JoinAnswer:
 
 
 class _Error(msgspec.Struct):
-    error: str = ""
-    message: str = ""
+    message: str
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
 
 
 def _reason(body: bytes) -> str:
     """Return what an error's body says, be it raftdb's JSON or anybody's text."""
     try:
-        parsed = msgspec.json.decode(body, type=_Error)
+        return msgspec.json.decode(body, type=_ErrorBody).error.message
     except (msgspec.DecodeError, UnicodeDecodeError):
         return body[:200].decode("utf-8", "replace").strip() or "nothing"
-    return parsed.message or parsed.error or "nothing"
 
 
 def _cause(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from raftdb.errors import (
 from raftdb.membership.directory import Directory, JoinAnswer, JoinRequest
 from raftdb.membership.wire import hex128
 
-RETRY_S = 0.5
+RETRY_S = 0.25
 """Between two rounds over all addresses."""
 
 JOIN_TIMEOUT_S = 60.0

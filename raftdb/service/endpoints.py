@@ -81,9 +81,7 @@ def dial(reactor: object, template: str, address: str) -> IStreamClientEndpoint:
     """
     host, port = split_address(address)
     description = template.format(host=_escaped(host), port=port)
-    endpoint: IStreamClientEndpoint = clientFromString(  # type: ignore[no-untyped-call]  # Twisted's
-        reactor, description
-    )
+    endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     return endpoint
 
 

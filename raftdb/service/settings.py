@@ -22,7 +22,7 @@ TICKS_PER_HEARTBEAT = 2
 HEARTBEATS_PER_ELECTION_TIMEOUT = 4
 """Unless told otherwise: three heartbeats may be lost or late before anybody campaigns."""
 
-BODY_BYTES_CEILING = 8 * MiB
+BODY_BYTES_CEILING = 4 * MiB
 """What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [30]."""
 
 _AT_LEAST_ONE = (
@@ -73,8 +73,8 @@ class Settings:
     snapshot_entries: int = 50_000
     snapshot_bytes: int = 64 * MiB
     body_bytes_max: int = 1536 * KiB
-    connections_max: int = 10_000
-    waiting_max: int = 10_000
+    connections_max: int = 900
+    waiting_max: int = 512
     request_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -118,6 +118,11 @@ class Settings:
     def heartbeat_s(self) -> float:
         """Between two heartbeats."""
         return self.heartbeat_ms / 1000
+
+    @property
+    def heartbeat_ticks(self) -> int:
+        """Between two heartbeats, in ticks."""
+        return TICKS_PER_HEARTBEAT
 
     @property
     def election_ticks(self) -> int:

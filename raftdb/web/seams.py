@@ -7,18 +7,12 @@ They promise Awaitables where the real ones return Deferreds: handlers do nothin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from enum import Enum
 from typing import Protocol
 
+from raftdb.database import Level
 from raftdb.membership import JoinAnswer, JoinRequest
 
-
-class Level(Enum):
-    """How fresh a read must be."""
-
-    STALE = "stale"
-    DEFAULT = "default"
-    CONSISTENT = "consistent"
+__all__ = ["Database", "DeleteResult", "KeyValue", "Level", "Membership", "Position", "PutResult"]
 
 
 class KeyValue(Protocol):

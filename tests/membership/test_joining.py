@@ -96,7 +96,7 @@ class TestHowLongItAsks:
         clock = Clock()
         directory = ScriptedDirectory({"a:1": no_leader, "b:1": no_leader})
         asked = joiner(clock, directory, timeout_s=2).join(REQUEST)
-        clock.pump([RETRY_S] * 4)
+        clock.pump([RETRY_S] * 8)
         error = failure_of(asked)
         assert isinstance(error, OutcomeUnknown)
         assert "a:1: no leader" in str(error)

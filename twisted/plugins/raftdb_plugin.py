@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-raftdb = ServiceMaker(  # type: ignore[no-untyped-call]  # Twisted has not typed it
+raftdb = ServiceMaker(
     "raftdb",
     "raftdb.tap",
     "A node of a replicated key-value store.",

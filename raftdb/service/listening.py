@@ -1,0 +1,75 @@
+"""Ports that are bound before it is known who will answer on them.
+
+A port that is taken has to be noticed before a cluster is founded or joined, but who answers there
+depends on how that ends. So a :class:`Door` listens first and is given its factory later.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+
+from raftdb.errors import InvalidRequest
+from raftdb.service.endpoints import listen_description, resolve_interface
+
+
+class Door(Factory):
+    """Passes each new connection to the factory that answers at the moment.
+
+    :param purpose: for whom it is, as the log says it
+    """
+
+    _log = Logger()
+    noisy = False
+
+    def __init__(self, purpose: str) -> None:
+        self._purpose = purpose
+        self._behind: IProtocolFactory | None = None
+        self._port: IListeningPort | None = None
+
+    async def open(self, reactor: object, listen: str) -> None:
+        """Begin to listen.
+
+        :param listen: as :func:`~raftdb.service.endpoints.listen_description` takes it
+        :raises InvalidRequest: where that is not possible
+        """
+        description = resolve_interface(listen_description(listen))
+        try:
+            endpoint = serverFromString(reactor, description)
+            self._port = await endpoint.listen(self)
+        except (CannotListenError, ValueError, TypeError, OSError, KeyError) as error:
+            raise InvalidRequest(
+                f"cannot listen for {self._purpose} on {description}: {error}"
+            ) from error
+        self._log.info("listening for {who} on {where}", who=self._purpose, where=description)
+
+    def lead_to(self, factory: IProtocolFactory) -> None:
+        """Let ``factory`` answer from now on; connections made before stay where they are."""
+        if self._behind is not None:
+            self._behind.doStop()
+        self._behind = factory
+        factory.doStart()
+
+    async def close(self) -> None:
+        """Accept nothing new; what is connected stays connected."""
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Answer a connection, or hang up where nobody is there to answer."""
+        if self._behind is None or addr is None:
+            return None
+        return cast("Protocol | None", self._behind.buildProtocol(addr))
+
+    def stopFactory(self) -> None:
+        """Take leave of who answered."""
+        if self._behind is not None:
+            self._behind.doStop()
+            self._behind = None

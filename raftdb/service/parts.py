@@ -1,0 +1,232 @@
+"""Everything that makes a member, built and plugged together; nothing of it runs before ``start``."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from raftdb.database import Database
+from raftdb.machine import ReplicatedState
+from raftdb.members import Member
+from raftdb.membership import (
+    Agreement,
+    Caretaker,
+    Directory,
+    KnownMember,
+    Membership,
+    Options,
+    Sighting,
+    hex128,
+)
+from raftdb.peer.hello import PROTOCOL_MAX, PROTOCOL_MIN, HelloFacts, Refusal
+from raftdb.peer.snapshots import SnapshotFiles
+from raftdb.peer.transport import PeerTransport
+from raftdb.raft.config import Config
+from raftdb.raft.types import MemberID
+from raftdb.replica import Options as ReplicaOptions
+from raftdb.replica import Replica
+from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
+from raftdb.service.endpoints import dial
+from raftdb.service.journal import Journal
+from raftdb.service.settings import Settings
+from raftdb.service.status import NodeStatus, node_status, unready
+from raftdb.service.watch import PeerWatch
+from raftdb.service.wire import local_member, peer_limits
+from raftdb.storage import DurableStorage
+from raftdb.web.limits import Limits
+from raftdb.web.site import LimitedSite, make_site
+
+
+class Parts:
+    """One member's transport, replica, database, membership and site.
+
+    :param reactor: the clock of all of them
+    :param settings: as the operator wants it
+    :param storage: recovered
+    :param directory: how other members are asked
+    :param rng: for timeouts and jitter
+    :param boot: nonce of this process start
+    :param die: is called with what must not have happened, and ends the process
+    :param on_removed: is called when this node learns that it is no member any more
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        settings: Settings,
+        storage: DurableStorage,
+        directory: Directory,
+        *,
+        rng: Random,
+        boot: int,
+        die: Callable[[Failure], None],
+        on_removed: Callable[[], None],
+    ) -> None:
+        self.storage = storage
+        self.member = storage.identity.member
+        self.journal = Journal()
+        self.machine = ReplicatedState()
+        self._clock = reactor
+        self._settings = settings
+        self._rng = rng
+        self._boot = boot
+        self._alarmed: set[MemberID] = set()
+        self.transport = self._make_transport(on_removed)
+        self.replica = self._make_replica(die)
+        self.database = Database(
+            reactor, self.replica, self.machine, wall_ms=lambda: int(time.time() * 1000)
+        )
+        agreement = self._make_agreement()
+        self.membership = Membership(agreement, self.database.require_leader)
+        self.caretaker = Caretaker(
+            reactor, agreement, self.membership, directory, on_removed=on_removed
+        )
+        self.watch = PeerWatch(
+            reactor,
+            settings.heartbeat_s,
+            me=self.member,
+            table=lambda: self.machine.members,
+            update=self.transport.update_peers,
+        )
+        self.site = self._make_site()
+
+    def _make_transport(self, on_removed: Callable[[], None]) -> PeerTransport:
+        return PeerTransport(
+            self._clock,
+            local_member(
+                self._settings,
+                self.member,
+                boot=self._boot,
+                cluster_id=self.storage.identity.cluster_id,
+                feature_level=FEATURE_LEVEL_MAX,
+            ),
+            endpoint=lambda address: dial(self._clock, self._settings.raft_dial, address),
+            files=cast("SnapshotFiles", self.storage),  # it fits, but Deferred is invariant
+            limits=peer_limits(self._settings),
+            rng=self._rng,
+            deliver=lambda messages: self.replica.deliver(messages),
+            unreachable=lambda member: self.replica.report_unreachable(member),
+            snapshot_sent=lambda member, ok: self.replica.report_snapshot(member, ok),
+            hello_seen=self._hello_seen,
+            link_lost=lambda member, refused: self.replica.link_lost(member, refused),
+            is_removed=lambda member: self.machine.members.is_removed(member),
+            told_removed=on_removed,
+        )
+
+    def _make_replica(self, die: Callable[[Failure], None]) -> Replica:
+        settings = self._settings
+        return Replica(
+            self._clock,
+            config=Config(
+                id=self.member,
+                rng=self._rng,
+                boot=self._boot,
+                election_ticks=settings.election_ticks,
+                heartbeat_ticks=settings.heartbeat_ticks,
+                trace=self.journal.trace,
+            ),
+            storage=self.storage,
+            transport=self.transport,
+            machine=self.machine,
+            options=ReplicaOptions(
+                tick_s=settings.tick_s,
+                waiting_max=settings.waiting_max,
+                snapshot_entries=settings.snapshot_entries,
+                snapshot_bytes=settings.snapshot_bytes,
+            ),
+            crash=die,
+            on_loaded=gc.freeze,
+        )
+
+    def _make_agreement(self) -> Agreement:
+        return Agreement(
+            self._clock,
+            self.replica,
+            lambda: self.machine.members,
+            own=own_record(self._settings, self.member),
+            envelope=envelope,
+            options=Options(
+                check_s=self._settings.heartbeat_s,
+                patience_s=2 * self._settings.election_timeout_s,
+                protocol_versions=(PROTOCOL_MIN, PROTOCOL_MAX),
+            ),
+        )
+
+    def _make_site(self) -> LimitedSite:
+        settings = self._settings
+        return make_site(
+            self._clock,
+            database=self.database,
+            membership=self.membership,
+            status=self.status,
+            unready=self.unready,
+            limits=Limits(
+                body_bytes_max=settings.body_bytes_max,
+                connections_max=settings.connections_max,
+                waiting_max=settings.waiting_max,
+                answer_timeout_s=settings.request_timeout_s,
+            ),
+        )
+
+    def start(self, known: Sequence[KnownMember]) -> None:
+        """Load the state, dial the peers, take part.
+
+        :param known: the members as a joining node was told them
+        """
+        self.transport.start()
+        self.replica.start()
+        self.watch.start({one.member: one.raft_address for one in known})
+        self.caretaker.start()
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a configuration with this very incarnation has been applied."""
+        return self.member in self.machine.members.conf_state.members
+
+    def status(self) -> NodeStatus:
+        """Picture the node at this instant."""
+        return node_status(self.replica, self.machine, self.database, self.membership)
+
+    def unready(self) -> str | None:
+        """Say why the node should not be given work."""
+        return unready(self.replica, self.machine, 2 * self._settings.election_timeout_s)
+
+    def _hello_seen(self, facts: HelloFacts, refusal: Refusal | None) -> None:
+        if refusal is Refusal.WRONG_CLUSTER:
+            self._alarm(facts)
+        elif refusal is None and not facts.dialled:
+            # An answer to our own Hello names only the protocol it chose, not all it speaks.
+            record = Member(
+                facts.member,
+                facts.raft_address,
+                facts.http_address,
+                *facts.protocols,
+                facts.feature_level,
+            )
+            self.caretaker.seen(Sighting(facts.cluster_id, record))
+
+    def _alarm(self, facts: HelloFacts) -> None:
+        """Tell of a second cluster that believes this node to be its own; both refuse the other."""
+        known = facts.expected
+        if known is None or known.id != self.member.id or facts.member in self._alarmed:
+            return
+        self._alarmed.add(facts.member)
+        self._log.critical(
+            "two clusters claim {name}: {peer} of cluster {theirs} knows it as {known}, but it"
+            " belongs to cluster {ours}. If its disk was replaced, stop it, empty its directory and"
+            " start it with --join and the address of a member of {theirs}",
+            name=self.member.id,
+            peer=facts.member,
+            theirs=hex128(facts.cluster_id),
+            known=known,
+            ours=hex128(self.storage.identity.cluster_id),
+        )

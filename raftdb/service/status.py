@@ -1,0 +1,126 @@
+"""How a node describes itself in ``/api/status``, and when it should not be given work."""
+
+from __future__ import annotations
+
+import platform
+
+import msgspec
+
+import twisted
+from raftdb import __version__
+from raftdb.database import Database
+from raftdb.machine import ReplicatedState
+from raftdb.membership import Membership, hex128
+from raftdb.membership.status import MemberStatus
+from raftdb.raft.types import Role
+from raftdb.replica import Replica
+
+BEHIND_ENTRIES_MAX = 1_000
+"""A node that has applied less than this much short of what it knows to be committed is ready."""
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What runs here."""
+
+    raftdb: str
+    python: str
+    twisted: str
+    feature_level: int
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node as it sees itself.
+
+    :param id: as given by ``--id``
+    :param incarnation: of its data directory, 32 hexadecimal digits
+    :param cluster_id: 32 hexadecimal digits
+    :param role: ``follower``, ``pre-candidate``, ``candidate`` or ``leader``
+    :param leader: the leader's id, or None
+    :param state_hash: of everything replicated at ``applied_index``; equal on all nodes there
+    :param snapshot_index: of the newest durable snapshot, 0 for none
+    :param log_bytes: of the entries kept
+    :param event_loop_stall_max_s: the longest that the event loop was late for a tick
+    :param save_overdue: whether the disk keeps a write for longer than an election timeout
+    """
+
+    id: str
+    incarnation: str
+    cluster_id: str
+    role: str
+    term: int
+    leader: str | None
+    leader_http_address: str
+    leader_contact_age_s: float | None
+    commit_index: int
+    applied_index: int
+    first_index: int
+    last_index: int
+    snapshot_index: int
+    log_bytes: int
+    revision: int
+    state_hash: str
+    members: list[MemberStatus]
+    writes_waiting: int
+    reads_waiting: int
+    event_loop_stall_max_s: float
+    save_overdue: bool
+    versions: Versions
+
+
+def node_status(
+    replica: Replica, machine: ReplicatedState, database: Database, membership: Membership
+) -> NodeStatus:
+    """Picture a node at this instant."""
+    status = replica.status()
+    position = database.position()
+    age_s = position.leader_contact_age_s
+    return NodeStatus(
+        id=status.raft.id.id,
+        incarnation=hex128(status.raft.id.incarnation),
+        cluster_id=hex128(machine.members.cluster_id),
+        role=status.raft.role.value,
+        term=position.term,
+        leader=position.leader_id,
+        leader_http_address=position.leader_http_address,
+        leader_contact_age_s=None if age_s is None else round(age_s, 3),
+        commit_index=status.raft.hard_state.commit,
+        applied_index=position.applied_index,
+        first_index=status.raft.first_index,
+        last_index=status.raft.last.index,
+        snapshot_index=status.snapshot_index,
+        log_bytes=status.log_bytes,
+        revision=database.revision,
+        state_hash=hex128(database.state_hash),
+        members=membership.members(),
+        writes_waiting=status.proposals_waiting,
+        reads_waiting=status.reads_waiting,
+        event_loop_stall_max_s=round(status.stall_max_s, 4),
+        save_overdue=status.save_overdue,
+        versions=Versions(
+            raftdb=__version__,
+            python=platform.python_version(),
+            twisted=twisted.__version__,
+            feature_level=machine.members.feature_level,
+        ),
+    )
+
+
+def unready(replica: Replica, machine: ReplicatedState, patience_s: float) -> str | None:
+    """Say why a node should not be given work, None where it should.
+
+    :param patience_s: since the leader was heard
+    """
+    status = replica.status()
+    if not replica.serves:
+        return "the node is loading its state"
+    if replica.id not in machine.members.conf_state.members:
+        return "the node is not a member of the cluster yet"
+    if replica.leader is None:
+        return "no leader is known"
+    age_s = status.leader_contact_age_s
+    if replica.role is not Role.LEADER and (age_s is None or age_s > patience_s):
+        return f"the leader {replica.leader.id} was not heard from lately"
+    behind = status.raft.hard_state.commit - replica.applied
+    if behind > BEHIND_ENTRIES_MAX:
+        return f"the node has {behind} committed entries still to apply"
+    return None

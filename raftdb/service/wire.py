@@ -1,0 +1,78 @@
+"""How a node's peer transport is set up: before it has a cluster, and as a member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+
+from raftdb.errors import StorageError
+from raftdb.peer.hello import HelloFacts, LocalMember, Refusal
+from raftdb.peer.limits import PeerLimits
+from raftdb.peer.snapshots import SnapshotFile, SnapshotReceiver
+from raftdb.peer.transport import PeerTransport
+from raftdb.raft.types import EntryID, MemberID, SnapshotMetadata
+from raftdb.service.endpoints import dial
+from raftdb.service.settings import Settings
+
+
+class NoSnapshotFiles:
+    """What a node has that belongs to no cluster; nobody gets far enough to ask."""
+
+    def open_snapshot_file(self, last: EntryID) -> Deferred[SnapshotFile]:
+        """Refuse."""
+        return fail(StorageError(f"there is no snapshot at {last}: this node has no cluster yet"))
+
+    def receive_snapshot(self, metadata: SnapshotMetadata, size: int) -> SnapshotReceiver:
+        """Refuse."""
+        raise StorageError(
+            f"no snapshot at {metadata.last} of {size} bytes: this node has no cluster yet"
+        )
+
+
+def peer_limits(settings: Settings) -> PeerLimits:
+    """Return the wire's limits, its times scaled by the heartbeat."""
+    return PeerLimits(
+        heartbeat_s=settings.heartbeat_s, election_timeout_s=settings.election_timeout_s
+    )
+
+
+def listening_transport(
+    reactor: IReactorTime,
+    settings: Settings,
+    local: LocalMember,
+    rng: Random,
+    hello_seen: Callable[[HelloFacts, Refusal | None], None],
+) -> PeerTransport:
+    """Make the transport of a node that has no cluster: it hears Hellos, and refuses them all."""
+    return PeerTransport(
+        reactor,
+        local,
+        endpoint=lambda address: dial(reactor, settings.raft_dial, address),
+        files=NoSnapshotFiles(),
+        limits=peer_limits(settings),
+        rng=rng,
+        deliver=lambda _: None,
+        unreachable=lambda _: None,
+        snapshot_sent=lambda _member, _ok: None,
+        hello_seen=hello_seen,
+        link_lost=lambda _member, _refused: None,
+        is_removed=lambda _: False,
+        told_removed=lambda: None,
+    )
+
+
+def local_member(
+    settings: Settings, member: MemberID, *, boot: int, cluster_id: int | None, feature_level: int
+) -> LocalMember:
+    """Return who this node says it is."""
+    return LocalMember(
+        member=member,
+        boot=boot,
+        cluster_id=cluster_id,
+        raft_address=settings.raft_address,
+        http_address=settings.http_address,
+        feature_level=feature_level,
+    )

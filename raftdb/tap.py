@@ -1,0 +1,200 @@
+"""``twistd raftdb``: reads options and environment, and puts a Node into twistd's hands.
+
+Only this module and the command line touch the global reactor. :func:`makeService` parses and
+builds; no thread, lock, file or socket is made before ``startService``, for twistd forks in between.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, cast
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from raftdb import __version__
+from raftdb.errors import InvalidRequest, RaftDBError
+from raftdb.service import Node, Reactor, Settings
+
+__all__ = ["Options", "makeService"]
+
+ENVIRONMENT_PREFIX = "RAFTDB_"
+
+
+class _Option(NamedTuple):
+    """One option: its name, the setting behind it, how its text is read, what it means."""
+
+    name: str
+    field: str
+    read: Callable[[str], object]
+    doc: str
+
+
+_OPTIONS = (
+    _Option("id", "id", str, "the node's name; given once, then remembered in DATADIR"),
+    _Option("haddr", "http_address", str, "host:port that clients are told"),
+    _Option("raddr", "raft_address", str, "host:port that the other nodes are told"),
+    _Option(
+        "hlisten",
+        "http_listen",
+        str,
+        "where to listen for clients, if not on haddr: host:port, :port or a Twisted endpoint",
+    ),
+    _Option("rlisten", "raft_listen", str, "where to listen for other nodes, if not on raddr"),
+    _Option("rdial", "raft_dial", str, "the Twisted endpoint that reaches another node"),
+    _Option("join-timeout", "join_timeout_s", float, "seconds to go on asking to be taken in"),
+    _Option("heartbeat", "heartbeat_ms", int, "milliseconds between two heartbeats"),
+    _Option(
+        "election-timeout",
+        "election_timeout_ms",
+        int,
+        "milliseconds of silence before an election; 0 for four heartbeats",
+    ),
+    _Option("snapshot-entries", "snapshot_entries", int, "log entries between two snapshots"),
+    _Option("snapshot-bytes", "snapshot_bytes", int, "bytes of entries between two snapshots"),
+    _Option("body-bytes", "body_bytes_max", int, "largest body of an HTTP request"),
+    _Option("connections", "connections_max", int, "most HTTP connections at a time"),
+    _Option("waiting", "waiting_max", int, "most requests waiting for the cluster at a time"),
+    _Option("request-timeout", "request_timeout_s", float, "seconds until a request is given up"),
+)
+
+_DEFAULTS = Settings(data_dir=Path())
+
+
+class Options(usage.Options):
+    """What may be said on the command line; each option may come from the environment instead.
+
+    ``--election-timeout`` is ``RAFTDB_ELECTION_TIMEOUT`` there, and so on; the directory is
+    ``RAFTDB_DATADIR``. The command line wins, and an empty variable counts as unset.
+
+    :param environ: where to look
+    """
+
+    synopsis = "[options] DATADIR"
+    longdesc = (
+        "Runs one node. The first is started without --join and founds a cluster; every other one"
+        " names members with --join and is taken in. A restart with the same flags is always right."
+        " Every option may come from the environment instead: RAFTDB_ID, RAFTDB_HADDR, and so on,"
+        " and RAFTDB_DATADIR."
+    )
+    optParameters = tuple(
+        (option.name, None, getattr(_DEFAULTS, option.field), option.doc) for option in _OPTIONS
+    )
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self._environ = environ
+        self._joins: list[str] = []
+        self.data_dir = ""
+        self.settings = _DEFAULTS
+
+    def opt_join(self, addresses: str) -> None:
+        """HTTP address of a member that takes this node in; repeat it, or use commas, for more."""
+        self._joins.append(addresses)
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        sys.stdout.write(f"raftdb {__version__}\n")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Read the environment first, so that what the command line says comes later and wins."""
+        for option in _OPTIONS:
+            if value := self._variable(option.name):
+                self[option.name] = value
+        super().parseOptions(options)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the one positional argument.
+
+        :raises twisted.python.usage.UsageError: where there are more
+        """
+        if len(arguments) > 1:
+            raise usage.UsageError(f"one DATADIR is expected, not {', '.join(arguments)}")
+        self.data_dir = "".join(arguments)
+
+    def postOptions(self) -> None:
+        """Check the whole and keep it as ``settings``.
+
+        :raises twisted.python.usage.UsageError: naming the option that is wrong
+        """
+        data_dir = self.data_dir or self._variable("datadir")
+        if not data_dir:
+            raise usage.UsageError(
+                "a DATADIR is needed: where this node keeps what it acknowledged"
+            )
+        joins = ",".join(self._joins) or self._variable("join")
+        values: dict[str, Any] = {option.field: self._value(option) for option in _OPTIONS}
+        try:
+            self.settings = Settings(
+                **values,
+                data_dir=Path(data_dir),
+                join=tuple(join.strip() for join in joins.split(",") if join.strip()),
+            )
+        except InvalidRequest as error:
+            raise usage.UsageError(str(error)) from error
+
+    def _variable(self, name: str) -> str:
+        return self._environ.get(ENVIRONMENT_PREFIX + name.upper().replace("-", "_"), "").strip()
+
+    def _value(self, option: _Option) -> object:
+        text = self[option.name]
+        if text is None:
+            return None
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise usage.UsageError(
+                f"--{option.name} must be a number, not {text!r} ({option.doc})"
+            ) from error
+
+
+def makeService(options: Options) -> IService:
+    """Build the node that the options describe; it does nothing before it is started."""
+    from twisted.internet import reactor
+
+    # All of Twisted's timers go by this clock, and they stop when a wall clock is set back; so it
+    # has to be a monotonic one, before the first timer is set.
+    vars(reactor)["seconds"] = time.monotonic
+    return Node(cast("Reactor", reactor), options.settings, die=_Death(options.parent))
+
+
+class _Death:
+    """Ends the process with exit code 1: at once, whatever else still runs or hangs.
+
+    :param twistd: its options, which name the pid file to be removed; None where there is no twistd
+    """
+
+    _log = Logger()
+
+    def __init__(self, twistd: Mapping[str, object] | None) -> None:
+        self._twistd = twistd
+
+    def __call__(self, failure: Failure) -> NoReturn:
+        """Say why, flush, end. Nothing is acknowledged after this."""
+        if failure.check(RaftDBError, OSError):
+            self._log.critical("raftdb stops: {error}", error=failure.getErrorMessage())
+        else:
+            self._log.failure("raftdb stops: this is a bug, please report it", failure=failure)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._remove_pid_file()
+        os._exit(1)
+
+    def _remove_pid_file(self) -> None:
+        """Do as twistd would, so that the next start does not find somebody else's pid in it."""
+        name = (self._twistd or {}).get("pidfile")
+        if not isinstance(name, str) or not name:
+            return
+        path = Path(name)
+        try:
+            if path.read_text(encoding="ascii").strip() == str(os.getpid()):
+                path.unlink()
+        except (OSError, UnicodeDecodeError) as error:
+            self._log.info("the pid file stays: {error}", error=error)

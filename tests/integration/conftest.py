@@ -1,0 +1,293 @@
+"""Real daemons on loopback: started by twistd, spoken to over HTTP, killed by signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 40.0
+"""For what takes a second or two on an idle machine."""
+
+
+class Reply(NamedTuple):
+    """An HTTP answer; status 0 where no connection could be made, -1 where it broke."""
+
+    status: int
+    body: bytes
+    location: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the request surely did not happen."""
+        return self.status in {0, 503} or 400 <= self.status < 500
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: object, **_keywords: object) -> None:
+        """Leave redirects to the caller."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on at the moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def ask(
+    method: str, url: str, body: bytes | None = None, *, hops: int = 5, timeout_s: float = 5.0
+) -> Reply:
+    """Ask once, following redirects as curl -L does."""
+    request = urllib.request.Request(url, data=body, method=method)
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as answer:
+            return Reply(answer.status, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            location = error.headers.get("Location", "")
+            reply = Reply(error.code, error.read(), location)
+        if reply.status == 307 and hops and location:
+            return ask(method, location, body, hops=hops - 1, timeout_s=timeout_s)
+        return reply
+    except urllib.error.URLError as error:
+        return Reply(0 if isinstance(error.reason, ConnectionRefusedError) else -1, b"")
+    except OSError:
+        return Reply(-1, b"")
+
+
+def wait_until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
+    """Return the first true answer; fail with ``what`` where there is none in time."""
+    ends_s = time.monotonic() + patience_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < ends_s, f"waited {patience_s} s in vain for {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Daemon:
+    """One node: its name, its ports, its directory, and its process while it runs."""
+
+    name: str
+    base: Path
+    http_port: int
+    raft_port: int
+    flags: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http(self) -> str:
+        """Its HTTP address."""
+        return f"127.0.0.1:{self.http_port}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.base / self.name
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged, over all its starts."""
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    @property
+    def log_path(self) -> Path:
+        """Where it logs."""
+        return self.base / f"{self.name}.log"
+
+    def start(self, *more: str, id_flag: bool = True) -> Daemon:
+        """Start it with its flags, and ``more``."""
+        assert self.process is None or self.process.poll() is not None, "it runs already"
+        command = [
+            str(Path(sys.executable).with_name("twistd")),
+            "-n",
+            f"--pidfile={self.base / self.name}.pid",
+            "raftdb",
+            *(("--id", self.name) if id_flag else ()),
+            "--haddr",
+            self.http,
+            "--raddr",
+            f"127.0.0.1:{self.raft_port}",
+            *self.flags,
+            *more,
+            str(self.data),
+        ]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.base, env=environ
+            )
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut would, as far as a process can tell."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> float:
+        """End it politely; return the seconds that took. Checks that it ended as twistd ends."""
+        begun_s = time.monotonic()
+        self.signal(signal.SIGTERM)
+        assert self.wait() == -signal.SIGTERM, self.log[-3000:]
+        return time.monotonic() - begun_s
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        assert self.process is not None
+        return self.process.wait(PATIENCE_S)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def ask(self, method: str, path: str, body: bytes | None = None, *, hops: int = 5) -> Reply:
+        """Ask it once."""
+        return ask(method, f"http://{self.http}{path}", body, hops=hops)
+
+    def status(self) -> dict[str, Any]:
+        """Return what it says about itself; empty where it does not."""
+        reply = self.ask("GET", "/api/status")
+        return json.loads(reply.body) if reply.status == 200 else {}
+
+    def get(self, key: str, level: str = "stale") -> str | None:
+        """Read a key; None where it was not answered."""
+        reply = self.ask("GET", f"/key/{key}?level={level}")
+        return str(json.loads(reply.body)[key]) if reply.status == 200 else None
+
+
+class Cluster:
+    """Several daemons under one directory, all ended with the test."""
+
+    wait_until = staticmethod(wait_until)
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.nodes: list[Daemon] = []
+
+    def node(self, *flags: str, join: Daemon | str | None = None) -> Daemon:
+        """Make one more daemon; it is not started."""
+        http_port, raft_port = free_ports(2)
+        if join is not None:
+            flags = (*flags, "--join", join if isinstance(join, str) else join.http)
+        one = Daemon(f"node{len(self.nodes) + 1:02}", self.base, http_port, raft_port, flags)
+        self.nodes.append(one)
+        return one
+
+    def three(self, *flags: str) -> list[Daemon]:
+        """Start three daemons at once and wait until all of them vote."""
+        first = self.node(*flags)
+        trio = [first, self.node(*flags, join=first), self.node(*flags, join=first)]
+        for one in trio:
+            one.start()
+        self.wait_for_voters(3)
+        return trio
+
+    def wait_for_voters(self, count: int) -> None:
+        """Wait until every running node sees that many voters and nobody else, and one leader."""
+
+        def settled() -> bool:
+            seen = [one.status() for one in self.running]
+            return all(
+                status
+                and status["leader"] is not None
+                and sorted(m["role"] for m in status["members"])
+                == ["leader"] + ["voter"] * (count - 1)
+                for status in seen
+            )
+
+        try:
+            wait_until(f"{count} voters", settled)
+        except AssertionError:
+            for one in self.nodes:
+                sys.stdout.write(f"--- {one.name}\n{one.log[-4000:]}")
+            raise
+
+    @property
+    def running(self) -> list[Daemon]:
+        """Those with a process."""
+        return [one for one in self.nodes if one.runs]
+
+    def leader(self) -> Daemon:
+        """Wait for a leader that knows itself to be one, and return it."""
+
+        def look() -> Daemon | None:
+            for one in self.running:
+                if one.status().get("role") == "leader":
+                    return one
+            return None
+
+        return wait_until("a leader", look)
+
+    def put(self, key: str, value: str) -> None:
+        """Write a key, asking again as long as it is surely refused."""
+        body = json.dumps({key: value}).encode()
+
+        def written() -> bool:
+            for one in self.running:
+                reply = one.ask("POST", "/key", body)
+                if reply.status == 200:
+                    return True
+                assert reply.refused, f"the outcome is unknown: {reply}"
+            return False
+
+        wait_until(f"a write of {key}", written)
+
+    def wait_until_equal(self) -> str:
+        """Wait until all running nodes have applied the same; return their state hash."""
+
+        def equal() -> str | None:
+            seen = [one.status() for one in self.running]
+            if not all(seen) or len({status["applied_index"] for status in seen}) != 1:
+                return None
+            hashes = {status["state_hash"] for status in seen}
+            assert len(hashes) == 1, f"replicas differ at one index: {seen}"
+            return str(hashes.pop())
+
+        return wait_until("equal replicas", equal)
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for one in self.nodes:
+            if one.process is not None and one.process.poll() is None:
+                one.process.kill()
+                one.process.wait()
+
+
+@pytest.fixture(name="cluster")
+def cluster_fixture(tmp_path: Path) -> Iterator[Cluster]:
+    """Return an empty cluster; its processes end with the test."""
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.end()

@@ -7,6 +7,7 @@ a body while it arrives, and tells a refused client why before it goes.
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import Protocol, cast
 
@@ -18,6 +19,8 @@ from twisted.web.server import Request
 
 from raftdb.web.limits import Limits
 from raftdb.web.messages import error_answer, raw_http
+
+_LENGTH_LINE_MAX = 1000
 
 __all__ = ["Channel", "Host", "LimitedRequest"]
 
@@ -44,7 +47,7 @@ class State(Enum):
     IDLE = "idle"
     RECEIVING = "receiving"
     ANSWERING = "answering"
-    REFUSED = "refused"
+    ENDING = "ending"
 
 
 class LimitedRequest(Request):
@@ -98,7 +101,7 @@ class Channel(HTTPChannel):
             text = f"the request did not arrive within {limits.receive_timeout_s:g} s"
             self.refuse(408, "request_timeout", text)
         else:
-            # Idle, or lingering after a refusal. Not loseConnection: it waits for a client that
+            # Idle, or ending and not yet ended. Not loseConnection: it waits for a client that
             # leaves its last answer untaken, perhaps for ever.
             self.transport.abortConnection()
 
@@ -106,14 +109,14 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first one of a request starts its clock."""
-        if self._state is State.REFUSED:
+        if self._state is State.ENDING:
             return
         self._begin()
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of the head."""
-        if self._state is State.REFUSED:
+        if self._state is State.ENDING:
             return
         self._begin()
         super().lineReceived(line)
@@ -124,6 +127,13 @@ class Channel(HTTPChannel):
         text = f"a line of the head has more than {self.MAX_LENGTH} bytes"
         self.refuse(431, "head_too_large", text)
 
+    def headerReceived(self, line: bytes) -> bool:
+        """Take a header; Python refuses to read a number of thousands of digits."""
+        if len(line) > _LENGTH_LINE_MAX and line[:15].lower() == b"content-length:":
+            self._admits(sys.maxsize)
+            return False
+        return bool(super().headerReceived(line))
+
     def allHeadersReceived(self) -> None:
         """Refuse a body by its announced length, before a 100-continue invites it."""
         if self.length is not None and not self._admits(self.length):
@@ -132,12 +142,12 @@ class Channel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a part of the body, or what follows the request being answered."""
-        if self._state is not State.REFUSED:
+        if self._state is not State.ENDING:
             super().rawDataReceived(data)
 
     def take_body(self, count: int) -> bool:
         """Count ``count`` bytes of the body in; False if they are too many."""
-        if self._state is State.REFUSED or not self._admits(self._body_bytes + count):
+        if self._state is State.ENDING or not self._admits(self._body_bytes + count):
             return False
         self._body_bytes += count
         self.site.held_bytes += count
@@ -145,7 +155,7 @@ class Channel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         """Have the request answered."""
-        if self._state is State.REFUSED:
+        if self._state is State.ENDING:
             return
         self._state = State.ANSWERING
         super().allContentReceived()
@@ -178,7 +188,12 @@ class Channel(HTTPChannel):
         self._release_unsent()
         super().resumeProducing()
 
-    # Refusing.
+    # Ending.
+
+    def loseConnection(self) -> None:
+        """End after the last answer, heard or not; nothing more is listened to."""
+        self._end(self.site.limits.send_timeout_s)
+        super().loseConnection()
 
     def refuse(
         self, status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -187,10 +202,9 @@ class Channel(HTTPChannel):
 
         Closing with unread bytes would reset the connection, and the reset overtakes the answer.
         """
-        if self._state is State.REFUSED:
+        if self._state is State.ENDING:
             return
-        self._state = State.REFUSED
-        self._deadline = self.site.now() + self.site.limits.linger_s
+        self._end(self.site.limits.linger_s)
         self._release_body()
         self.persistent = 0
         transport = self.transport
@@ -222,6 +236,10 @@ class Channel(HTTPChannel):
 
     def _overloaded(self, message: str) -> None:
         self.refuse(503, "overloaded", message, ((b"Retry-After", b"1"),))
+
+    def _end(self, within_s: float) -> None:
+        self._state = State.ENDING
+        self._deadline = self.site.now() + within_s
 
     def _begin(self) -> None:
         if self._state is State.IDLE:

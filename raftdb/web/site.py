@@ -11,6 +11,7 @@ from io import BytesIO
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.web.http import Request as AnyRequest
 from twisted.web.http import datetimeToLogString
 from twisted.web.server import Site
@@ -99,6 +100,7 @@ class LimitedSite(Site):
         at its first megabyte, and every connection hangs from then on
     """
 
+    _log = Logger()
     protocol = Channel  # type: ignore[assignment]  # without twisted.web's switch to HTTP/2
 
     def __init__(
@@ -176,7 +178,11 @@ class LimitedSite(Site):
     def _check_all(self) -> None:
         now = self.now()
         for channel in list(self._channels):
-            channel.check(now)
+            try:
+                channel.check(now)
+            except Exception:  # noqa: BLE001  # one connection's trouble must not end the sweep
+                self._log.failure("a connection could not be ended")
+                channel.transport.abortConnection()
 
     def _updateLogDateTime(self) -> None:  # noqa: N802  # twisted.web's name
         """Date the access log by the wall clock: the reactor's is monotonic and says 1970."""

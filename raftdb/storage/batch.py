@@ -63,10 +63,12 @@ class Place(NamedTuple):
 class Header(NamedTuple):
     """The readable part of a batch's header whose checksum is right.
 
+    :param kind: one of :class:`Kind`, unless a newer version wrote it
     :param first: the index of the first entry in the payload, 0 for none
     :param last: the index of the last one, 0 for none
     """
 
+    format: int
     kind: int
     sectors: int
     payload_bytes: int
@@ -136,11 +138,13 @@ def read_header(image: bytes, at: int, salt: bytes) -> Header | None:
     checked = header[:-_CHECKSUM_BYTES]
     if _checksum(checked, salt) != header[-_CHECKSUM_BYTES:]:
         return None
-    _, _, kind, _, sectors, payload_bytes, segment, offset, sequence, first, last = (
+    _, version, kind, _, sectors, payload_bytes, segment, offset, sequence, first, last = (
         _FIELDS.unpack_from(header)
     )
     place = Place(segment, offset, sequence)
-    return Header(kind, sectors, payload_bytes, place, first, last, checked[_FIELDS.size :])
+    return Header(
+        version, kind, sectors, payload_bytes, place, first, last, checked[_FIELDS.size :]
+    )
 
 
 def read_payload(image: bytes, header: Header, *, salt: bytes, chain: bytes) -> bytes | None:

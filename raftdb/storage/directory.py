@@ -41,7 +41,7 @@ from raftdb.storage.segment import (
     spare_name,
 )
 from raftdb.storage.snapshots import SnapshotStore, delete_unusable, read_snapshots
-from raftdb.storage.space import begin_segment, make_zeroed
+from raftdb.storage.space import Spare, begin_segment, make_zeroed
 from raftdb.storage.wal import Wal
 
 LOCK_NAME = "lock"
@@ -122,8 +122,11 @@ class DataDirectory:
     ) -> DurableStorage:
         """Read the log and the snapshots, make durable again what was read, and open for writing.
 
-        :param run: the writer thread's; not used before this returns
-        :param fill: the filler thread's
+        This may be called in any thread; what it returns belongs to the reactor's. Where it fails
+        the directory is still to be closed.
+
+        :param run: the writer thread's; not used before the first save
+        :param fill: the filler thread's; likewise
         :raises Corrupt: where anything else than a torn tail is wrong; nothing is changed then
         :raises StorageError: where the files are another node's or version's, or the disk fails
         """
@@ -202,11 +205,11 @@ class DataDirectory:
             previous=ZERO,
             hard_state=HardState(),
         )
-        spare = make_zeroed(files, os.path.join(directory, spare_name(0)), header.size)
+        spare = Spare(os.path.join(directory, spare_name(0)), header.size)
+        make_zeroed(files, spare.path, spare.size)
         path = os.path.join(directory, segment_name(1))
-        chain = begin_segment(files, directory, path, spare, header)
-        spare.file.close()
-        tail = Tail(spare.file, path, header, HEADER_BYTES, 1, chain)
+        file, chain = begin_segment(files, directory, path, spare, header)
+        tail = Tail(file, path, header, HEADER_BYTES, 1, chain)
         recovered = Recovered(Replay(), [Held(1, 0)], tail)
         wal = Wal(files, directory, recovered=recovered, limits=limits, entropy=entropy)
         if record.hard_state is not None or record.entries:

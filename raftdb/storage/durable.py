@@ -2,6 +2,7 @@
 
 The log is kept twice, in files and in memory: whoever reads never waits. A save is planned in the
 reactor's thread, done by the writer thread and shown in ``log`` when it is durable, not before.
+Every method here is for the reactor's thread.
 """
 
 from __future__ import annotations
@@ -75,7 +76,6 @@ class DurableStorage:
         self._closed = False
         self._failure: Failure | None = None
         self._log_bytes = _size(self._entries_from(memory.first_index()))
-        self._refill()
 
     # -- what Replica asks for --
 
@@ -100,10 +100,8 @@ class DurableStorage:
         :param bytes_count: the sizes of all entries that were not given to :meth:`save` yet, the
             one in question included
         """
-        if self._wal.has_room(bytes_count + RECORD_BYTES_MAX):
-            return True
         self._refill()
-        return False
+        return self._wal.has_room(bytes_count + RECORD_BYTES_MAX)
 
     def save(self, ready: Ready) -> Deferred[None]:
         """Make one Ready durable as one batch; fires after the fsync, when ``log`` shows it.

@@ -56,7 +56,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     incarnation: str
     cluster_id: str
     group: int
-    checksum: str = ""
+    checksum: str
 
 
 def read_identity(files: FileSystem, directory: str) -> Identity | None:
@@ -84,7 +84,7 @@ def read_identity(files: FileSystem, directory: str) -> Identity | None:
         raise StorageError(
             f"{path} has format {body.format}, this program knows {FORMAT}: start the newer program"
         )
-    if _encode(identity) != content:
+    if body != _body(identity):
         raise Corrupt(path, 0, f"the identity's checksum is wrong; {ADVICE}")
     return identity
 
@@ -105,12 +105,17 @@ def write_identity(files: FileSystem, directory: str, identity: Identity) -> Non
 
 
 def _encode(identity: Identity) -> bytes:
-    body = _Body(
+    return msgspec.json.format(msgspec.json.encode(_body(identity)), indent=2) + b"\n"
+
+
+def _body(identity: Identity) -> _Body:
+    incarnation, cluster_id = f"{identity.incarnation:032x}", f"{identity.cluster_id:032x}"
+    checked = f"{FORMAT}\n{identity.id}\n{incarnation}\n{cluster_id}\n{identity.group}\n"
+    return _Body(
         format=FORMAT,
         id=identity.id,
-        incarnation=f"{identity.incarnation:032x}",
-        cluster_id=f"{identity.cluster_id:032x}",
+        incarnation=incarnation,
+        cluster_id=cluster_id,
         group=identity.group,
+        checksum=blake2b(checked.encode(), digest_size=16).hexdigest(),
     )
-    body.checksum = blake2b(msgspec.json.encode(body), digest_size=16).hexdigest()
-    return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"

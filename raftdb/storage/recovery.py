@@ -16,7 +16,7 @@ import os
 from typing import NamedTuple
 
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
-from raftdb.storage.batch import Kind, Place, read_header, read_payload
+from raftdb.storage.batch import FORMAT, Kind, Place, read_header, read_payload
 from raftdb.storage.files import File, FileSystem
 from raftdb.storage.record import decode_record
 from raftdb.storage.replay import Replay
@@ -33,6 +33,8 @@ from raftdb.storage.segment import (
 )
 from raftdb.storage.space import make_zeroed
 from raftdb.storage.tail import later_batch, objection, used_bytes
+
+_KINDS = frozenset(Kind)
 
 
 class Held(NamedTuple):
@@ -138,12 +140,11 @@ def rewrite_log(files: FileSystem, directory: str, log: ReadLog) -> Recovered:
         files.unlink(os.path.join(directory, name))
     header, end = log.header, log.end
     path = os.path.join(directory, segment_name(header.number))
-    copy = make_zeroed(files, os.path.join(directory, copy_name(header.number)), header.size)
-    copy.file.write_at(0, log.valid)
-    copy.file.fsync()
-    files.rename(copy.path, path)
+    copy = os.path.join(directory, copy_name(header.number))
+    make_zeroed(files, copy, header.size, log.valid)
+    files.rename(copy, path)
     files.fsync_dir(directory)
-    tail = Tail(copy.file, path, header, end.offset, end.sequence, end.chain)
+    tail = Tail(files.open(path), path, header, end.offset, end.sequence, end.chain)
     return Recovered(log.replay, log.held, tail)
 
 
@@ -185,6 +186,11 @@ class _SegmentReader:
         place = Place(self._header.number, end.offset, end.sequence)
         if header is None or header.place != place:
             return None
+        if header.format != FORMAT or header.kind not in _KINDS:
+            raise StorageError(
+                f"{self._path} at byte {end.offset}: a batch of format {header.format} and kind"
+                f" {header.kind} is unknown to this program: start the newer one"
+            )
         payload = read_payload(image, header, salt=salt, chain=end.chain)
         if payload is None:
             return None

@@ -129,11 +129,14 @@ class SnapshotFileReader:
             raise self._corrupt("a frame's checksum is wrong")
         self._chain = digest
         self._offset += len(body) + DIGEST_BYTES
+        chunk = rest[name_bytes:-DIGEST_BYTES]
         if kind == _Kind.END:
-            self._check_end(rest[name_bytes:-DIGEST_BYTES])
+            self._check_end(chunk)
             return None
+        if kind != _Kind.CHUNK:
+            raise self._corrupt(f"a frame of kind {kind} is unknown to this program")
         self._frames += 1
-        return rest[:name_bytes].decode(), rest[name_bytes:-DIGEST_BYTES]
+        return rest[:name_bytes].decode(errors="replace"), chunk
 
     def verify_slice(self, bytes_count: int) -> bool:
         """Check about so many bytes more; return whether the end is reached."""
@@ -144,7 +147,7 @@ class SnapshotFileReader:
         return False
 
     def _check_end(self, count: bytes) -> None:
-        if _COUNT.unpack(count)[0] != self._frames:
+        if count != _COUNT.pack(self._frames):
             raise self._corrupt("frames are missing")
         if self._offset != self._size:
             raise self._corrupt("there are bytes after its end")

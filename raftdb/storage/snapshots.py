@@ -158,6 +158,10 @@ class SnapshotStore:
             candidate is not None and candidate.last == last
         )
 
+    def forget(self, last: EntryID) -> Callable[[], None]:
+        """Return the work that deletes a complete file nobody needs, if it is not kept."""
+        return self._deletion([] if self.has(last) else [last])
+
     def prune(self) -> Callable[[], None]:
         """Forget all but the newest and the pinned; return the work that deletes their files."""
         excess = self._kept[: -self.limits.snapshots_kept]

@@ -21,19 +21,19 @@ class Spare(NamedTuple):
     """A file of zeros, durable, waiting to become a segment."""
 
     path: str
-    file: File
     size: int
 
 
-def make_zeroed(files: FileSystem, path: str, size: int) -> Spare:
-    """Make a durable file of zeros; where that fails nothing is left behind.
+def make_zeroed(files: FileSystem, path: str, size: int, content: bytes = b"") -> None:
+    """Make a durable file of ``content`` and zeros; where that fails nothing is left behind.
 
     :raises OSError: ``ENOSPC`` where there is no room
     """
     file = files.open(path, create=True)
     try:
+        file.write_at(0, content)
         zeros = bytes(min(size, _ZEROS_BYTES))
-        for offset in range(0, size, _ZEROS_BYTES):
+        for offset in range(len(content), size, _ZEROS_BYTES):
             file.write_at(offset, zeros[: size - offset])
         file.fsync()
     except OSError:
@@ -41,7 +41,7 @@ def make_zeroed(files: FileSystem, path: str, size: int) -> Spare:
         with suppress(OSError):
             files.unlink(path)
         raise
-    return Spare(path, file, size)
+    file.close()
 
 
 def make_spare(files: FileSystem, path: str, directory: str, limits: StorageLimits) -> Spare:
@@ -52,20 +52,26 @@ def make_spare(files: FileSystem, path: str, directory: str, limits: StorageLimi
     size = limits.segment_bytes
     if files.free_bytes(directory) < size + limits.free_bytes_min:
         raise OSError(errno.ENOSPC, "no room to reserve log space", path)
-    return make_zeroed(files, path, size)
+    make_zeroed(files, path, size)
+    return Spare(path, size)
 
 
 def begin_segment(
     files: FileSystem, directory: str, path: str, spare: Spare, header: SegmentHeader
-) -> bytes:
-    """Make a spare a segment; return the digest that begins its chain.
+) -> tuple[File, bytes]:
+    """Make a spare a segment; return it open, and the digest that begins its chain.
 
     The header is durable before the name, and the name before the first batch. So a file with a
     segment's name has a whole header, and what recovery finds damaged there was damaged later.
+    (The file is closed in between because Windows renames no open file.)
     """
     block, digest = encode_header(header)
-    spare.file.write_at(0, block)
-    spare.file.fdatasync()
+    file = files.open(spare.path)
+    try:
+        file.write_at(0, block)
+        file.fdatasync()
+    finally:
+        file.close()
     files.rename(spare.path, path)
     files.fsync_dir(directory)
-    return digest
+    return files.open(path), digest

@@ -74,9 +74,11 @@ class SnapshotWriting:
         self._store.publish(self._part, self._metadata.last)
 
     def _note(self, _: None) -> Deferred[None]:
-        if self._metadata.last.index > self._store.newest.last.index:
-            self._committed(self._metadata)
-        return self._store.run(self._store.created(self._metadata))
+        store, metadata = self._store, self._metadata
+        if metadata.last.index <= store.newest.last.index:
+            return store.run(store.forget(metadata.last))
+        self._committed(metadata)
+        return store.run(store.created(metadata))
 
     def _discard(self) -> None:
         if self._file is not None:

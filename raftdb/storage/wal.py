@@ -123,7 +123,7 @@ class Wal:
         return partial(self._write, batch)
 
     def close(self) -> Callable[[], None]:
-        """Return the work that writes a closing batch and lets go of the files."""
+        """Return the work that writes a closing batch and lets go of the file."""
         write = self.append(Record(None), Kind.CLOSE)
 
         def work() -> None:
@@ -135,11 +135,9 @@ class Wal:
         return work
 
     def abandon(self) -> None:
-        """Let go of the files as they are; only when no work is under way."""
+        """Let go of the current file as it is; only when no work is under way."""
         self._failed = True
         self._file.close()
-        for spare in self._spares:
-            spare.file.close()
 
     def drop(self, index: int) -> Callable[[], None] | None:
         """Forget the segments all of whose live entries are at or below ``index``.
@@ -161,10 +159,7 @@ class Wal:
 
     def add_spare(self, spare: Spare) -> None:
         """Take what the filler has made."""
-        if self._failed:
-            spare.file.close()
-        else:
-            self._spares.append(spare)
+        self._spares.append(spare)
 
     def _begin(self, extent: int) -> tuple[SegmentHeader, Spare | None]:
         """Plan the next segment, of a spare if one is ready and large enough."""
@@ -219,12 +214,14 @@ class Wal:
         if spare is None:
             # The filler is behind; or the batch is larger than any spare.
             path = os.path.join(self._directory, spare_name(0))
-            spare = make_zeroed(self._files, path, header.size)
+            spare = Spare(path, header.size)
+            make_zeroed(self._files, path, header.size)
         self._file.close()
-        self._file = spare.file
         self._path = os.path.join(self._directory, segment_name(header.number))
         whole = header._replace(chain=self._chain)
-        self._chain = begin_segment(self._files, self._directory, self._path, spare, whole)
+        self._file, self._chain = begin_segment(
+            self._files, self._directory, self._path, spare, whole
+        )
 
     def _delete(self, doomed: Iterable[Held]) -> None:
         """Delete the oldest first, each durably: a gap in the numbers would look like a loss."""

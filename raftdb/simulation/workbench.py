@@ -40,7 +40,7 @@ SMALL_LIMITS = StorageLimits(
     reserve_bytes=1024,
     free_bytes_min=0,
     slice_bytes=1000,
-    sync_bytes=2000,
+    sync_bytes=1000,
 )
 """Segments of 16 sectors, so that a handful of entries fills several."""
 

@@ -63,7 +63,7 @@ class Replay:
         return sorted(found, key=lambda snapshot: snapshot.last.index)
 
     def storage(self, usable: list[SnapshotMetadata]) -> MemoryStorage:
-        """Return the log in memory, from the oldest usable snapshot on.
+        """Return the log in memory, with the newest usable snapshot.
 
         The commit index may have been lost (it visits the disk with the next save only), but what a
         snapshot of the own state holds had been committed.
@@ -71,15 +71,18 @@ class Replay:
         if not usable:
             assert self.base == ZERO, "recovery asks for a snapshot where the log does not begin"
             return MemoryStorage(hard_state=self.hard_state, entries=self.entries)
-        oldest, newest = usable[0].last, usable[-1]
-        hard_state = self.hard_state
+        newest, hard_state = usable[-1], self.hard_state
         if hard_state.commit < newest.last.index:
             hard_state = HardState(hard_state.term, hard_state.vote, newest.last.index)
+        compacted = self.base
+        if compacted.term == 0 and compacted != ZERO:
+            oldest = usable[0].last
+            compacted = oldest if oldest.index == compacted.index else self.entries[0].id
         return MemoryStorage(
             hard_state=hard_state,
             snapshot=newest,
-            compacted=oldest,
-            entries=self.entries[oldest.index - self.base.index :],
+            compacted=compacted,
+            entries=self.entries[compacted.index - self.base.index :],
         )
 
     def _install(self, last: EntryID) -> None:

@@ -112,7 +112,9 @@ class TestCompaction:
         kept = log_of(storage)
         assert bench.segments()[0] != f"{bench.path}/wal/{1:016d}.log"
         storage = bench.power_cycle()
-        assert log_of(storage) == kept
+        # The first segment that is kept may begin a little earlier.
+        assert log_of(storage)[-len(kept) :] == kept
+        assert storage.log.first_index() > 10
         assert storage.snapshot_index == 30
         assert storage.log.snapshot() == metadata_at(30)
         assert storage.log.initial_state()[1] == CONF_STATE

@@ -51,19 +51,26 @@ def propose(state: State, data: bytes = b"", change: ConfChange | None = None) -
         raise ProposalDropped(f"leadership is being handed over to {state.transferee}")
     if state.save_overdue:
         raise ProposalDropped("the disk has not answered for longer than an election timeout")
-    size = Entry(term=0, index=0, data=data, change=change).size
+    entry = _next_entry(state, data, change)
     limit = state.config.uncommitted_bytes_max
-    if state.uncommitted_bytes and state.uncommitted_bytes + size > limit:
+    if state.uncommitted_bytes and state.uncommitted_bytes + entry.size > limit:
         raise Overloaded(f"{state.uncommitted_bytes} of {limit} bytes are not committed yet")
-    return append(state, data, change)
+    return _append(state, entry)
 
 
-def append(state: State, data: bytes = b"", change: ConfChange | None = None) -> EntryID:
-    """Append one entry to the own log; the own match moves only with its save [7b]."""
-    log = state.log
-    entry = Entry(term=state.term, index=log.last_index + 1, data=data, change=change)
+def append(state: State, change: ConfChange | None = None) -> EntryID:
+    """Append an entry of the leader's own, which no limit stops; without data unless a change."""
+    return _append(state, _next_entry(state, b"", change))
+
+
+def _next_entry(state: State, data: bytes, change: ConfChange | None) -> Entry:
+    return Entry(term=state.term, index=state.log.last_index + 1, data=data, change=change)
+
+
+def _append(state: State, entry: Entry) -> EntryID:
+    """Append to the own log alone; the own match moves only with the save [7b]."""
     state.uncommitted_bytes += entry.size
-    log.append((entry,))
+    state.log.append((entry,))
     return entry.id
 
 

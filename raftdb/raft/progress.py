@@ -88,7 +88,8 @@ class Progress:
         that the member lives and that the append was probably lost
     :param sent_commit: how far the member will have committed if nothing sent was lost.
         Invariant: ``sent_commit < next``
-    :param stalled_at: ``match`` when it last answered a heartbeat in REPLICATE, None before that
+    :param stalled_at: ``match`` when it last answered a heartbeat in REPLICATE with appends in
+        flight, else None
     """
 
     match: int = 0
@@ -247,7 +248,8 @@ class Progress:
                 return True
             case ProgressState.REPLICATE:
                 stalled = len(self.inflights) > 0 and self.stalled_at == self.match
-                self.stalled_at = self.match
+                # With nothing in flight nothing can have stalled before the next answer.
+                self.stalled_at = self.match if self.inflights else None
                 if stalled:
                     self.msg_app_flow_paused = False
                 return stalled

@@ -26,6 +26,7 @@ from raftdb.raft.types import (
     ConfState,
     Entry,
     EntryID,
+    HardState,
     MemberID,
     ReadState,
     Role,
@@ -126,6 +127,36 @@ class Network:
         """Crash a node and start it again on what was durable."""
         return self.start(name, self.crash(name)).node
 
+    def load(
+        self,
+        name: str,
+        terms: Iterable[int],
+        *,
+        term: int | None = None,
+        vote: str | None = None,
+        commit: int = 0,
+    ) -> RawNode:
+        """Start a node anew on a log of the given terms, out of quarantine.
+
+        :param terms: of the entries from index 1 on; an entry's data tells its term and index
+        :param term: the durable term; the last entry's without it
+        """
+        entries = [
+            Entry(term=entry_term, index=index, data=b"%d.%d" % (entry_term, index))
+            for index, entry_term in enumerate(terms, 1)
+        ]
+        current = term if term is not None else entries[-1].term if entries else 0
+        hard_state = HardState(current, member(vote) if vote else None, commit)
+        storage = MemoryStorage(hard_state=hard_state, conf_state=self.conf_state, entries=entries)
+        peer = self.start(name, storage)
+        peer.node.state.uptime = peer.config.election_ticks
+        return peer.node
+
+    def terms(self, name: str) -> list[int]:
+        """Return the terms along a node's log, as far as it is kept."""
+        log = self[name].state.log
+        return [log.term(index) for index in range(log.first_index, log.last_index + 1)]
+
     def values(self, name: str) -> list[bytes]:
         """Return the data a node has applied, without the entries that only open a term."""
         return [entry.data for entry in self.peer(name).machine if entry.data]
@@ -223,6 +254,21 @@ class Network:
         peer.storage.create_snapshot(metadata)
         peer.storage.compact(last.index - keep)
         return metadata
+
+    def ask(self, message: Message) -> list[Message]:
+        """Hand a message of one's own making to its receiver; return all that it sends then.
+
+        What it sends is not delivered to anybody.
+        """
+        before = len(self.log)
+        self.step(message)
+        return self.take_back(before)
+
+    def take_back(self, before: int = 0) -> list[Message]:
+        """Return what was sent since the log was ``before`` long, and deliver none of it."""
+        sent = self.log[before:]
+        self.in_flight = [message for message in self.in_flight if message not in sent]
+        return sent
 
     # -- what leaves --
 

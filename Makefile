@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types layers unit coverage clean
+.PHONY: help demo bench test lint types layers unit coverage clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -25,6 +25,12 @@ $(READY): pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check \
 	  --config-settings editable_mode=compat --editable '.[test]'
 	@touch $@
+
+demo: $(READY)
+	@$(BIN)/raftdb demo $(if $(ONCE),--once)
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/bench.py $(BENCH)
 
 test: lint types layers unit
 

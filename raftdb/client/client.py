@@ -100,7 +100,7 @@ class Client:
     ) -> Deferred[None]:
         """Write several keys at once: all of them or none.
 
-        :param pairs: texts only, at most 10,000 of them and 1.5 MiB in all
+        :param pairs: texts only, at most 5,000 of them and 1.5 MiB in all
         :raises Refused: none was written
         :raises OutcomeUnknown: either all or none were or will be written
         """

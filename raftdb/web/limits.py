@@ -28,7 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes_max: int = 3 * 512 * 1024
     key_bytes_max: int = 4096
-    pairs_max: int = 10_000
+    pairs_max: int = 5_000
     connections_max: int = 900
     refusals_max: int = 50
     waiting_max: int = 512

@@ -1,0 +1,1 @@
+"""The command line: `raftdb demo`, and get, put, delete and status against a running cluster."""

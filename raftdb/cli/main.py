@@ -1,0 +1,111 @@
+"""The command ``raftdb``: parses, calls, prints, and sets the exit code.
+
+Exit codes: 0 done; 1 refused or not there; 2 wrong usage; 3 outcome unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from twisted.internet.task import react
+
+from raftdb import __version__
+from raftdb.cli.cluster import Reactor
+from raftdb.cli.demo import perform
+from raftdb.client import Client
+from raftdb.errors import OutcomeUnknown, RaftDBError
+
+REFUSED, UNKNOWN = 1, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit."""
+    options = _parser().parse_args(arguments)
+
+    async def run(reactor: Reactor) -> None:
+        # All of Twisted's timers go by this clock, and they stop when a wall clock is set back.
+        vars(reactor)["seconds"] = time.monotonic
+        code = await _run(reactor, options)
+        if code:
+            raise SystemExit(code)
+
+    react(run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raftdb",
+        description="Talk to a raftdb cluster. A node is started by: twistd raftdb --help",
+    )
+    parser.add_argument("--version", action="version", version=f"raftdb {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser("demo", help="three real nodes on loopback do real work")
+    demo.add_argument("--once", action="store_true", help="exit at the end with 0 or 1")
+
+    talk = argparse.ArgumentParser(add_help=False)
+    talk.add_argument(
+        "-e",
+        "--endpoint",
+        action="append",
+        metavar="HOST:PORT",
+        help="a node's HTTP address; may be repeated (default: localhost:8091)",
+    )
+    talk.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+
+    get = commands.add_parser("get", parents=[talk], help="print the value of a key")
+    get.add_argument("key")
+    get.add_argument("--level", choices=["stale", "default", "consistent"], default="default")
+    put = commands.add_parser("put", parents=[talk], help="write a key")
+    put.add_argument("key")
+    put.add_argument("value", help="the value; - reads it from standard input")
+    delete = commands.add_parser("delete", parents=[talk], help="delete a key")
+    delete.add_argument("key")
+    commands.add_parser("status", parents=[talk], help="print what a node knows, as JSON")
+    return parser
+
+
+async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
+    if options.command == "demo":
+        return 0 if await perform(reactor, once=options.once) else REFUSED
+    try:
+        client = Client(reactor, options.endpoint or ["localhost:8091"], timeout_s=options.timeout)
+        try:
+            return await _talk(client, options)
+        finally:
+            await client.close()
+    except OutcomeUnknown as error:
+        sys.stderr.write(f"raftdb: the outcome is unknown: {error}\n")
+        return UNKNOWN
+    except RaftDBError as error:
+        sys.stderr.write(f"raftdb: {error}\n")
+        return REFUSED
+
+
+async def _talk(client: Client, options: argparse.Namespace) -> int:
+    match options.command:
+        case "get":
+            value = await client.get(options.key, level=options.level)
+            if value is None:
+                sys.stderr.write(f"raftdb: there is no key {options.key!r}\n")
+                return REFUSED
+            sys.stdout.buffer.write(value)
+            if sys.stdout.isatty():
+                sys.stdout.write("\n")
+        case "put":
+            value = sys.stdin.buffer.read() if options.value == "-" else options.value
+            await client.put(options.key, value)
+        case "delete":
+            if not await client.delete(options.key):
+                sys.stderr.write(f"raftdb: there was no key {options.key!r}\n")
+                return REFUSED
+        case "status":
+            status = await client.status()
+            sys.stdout.write(json.dumps(status, indent=2) + "\n")
+        case other:
+            raise AssertionError(other)
+    return 0

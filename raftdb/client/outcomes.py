@@ -34,6 +34,7 @@ PASSES_BY_ITSELF: dict[str, type[Refused]] = {
     "request_timeout": Overloaded,
     "shutting_down": ShuttingDown,
     "refused": Refused,
+    "starting": NoLeader,
 }
 """Named reasons after which the operation surely did not happen and may be tried again."""
 

@@ -90,7 +90,7 @@ class Node(Service):
         self._data = data
         name = check_name(settings, data)
         await self._peers.open(self._reactor, settings.raft_listen or settings.raft_address)
-        self._clients.lead_to(WaitingSite(f"{name} is not part of a cluster yet"))
+        self._clients.lead_to(WaitingSite(self._reactor, f"{name} is not part of a cluster yet"))
         await self._clients.open(self._reactor, settings.http_listen or settings.http_address)
         known = await self._enter(data, name) if data.identity is None else ()
         parts = self._build(data)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from twisted.web.http import Request as HTTPRequest
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request
+
+from raftdb.web.limits import Limits
+from raftdb.web.messages import error_answer
+from raftdb.web.site import LimitedSite
 
 
 class WaitingRoom(Resource):
@@ -21,28 +25,24 @@ class WaitingRoom(Resource):
 
     def render(self, request: Request) -> bytes:
         """Answer anything."""
-        request.content.read() if request.content is not None else None
         headers = request.responseHeaders
-        headers.setRawHeaders(b"connection", [b"close"])  # the next request finds the node itself
-        headers.setRawHeaders(b"content-type", [b"application/json"])
+        headers.setRawHeaders(b"Connection", [b"close"])  # the next request finds the node itself
+        headers.setRawHeaders(b"Content-Type", [b"application/json"])
         if request.path == b"/livez":
             return msgspec.json.encode({"live": True}) + b"\n"
-        request.setResponseCode(503)
-        headers.setRawHeaders(b"retry-after", [b"1"])
-        answer = {"error": {"code": "starting", "message": self.reason}}
-        return msgspec.json.encode(answer) + b"\n"
+        answer = error_answer(503, "starting", self.reason, ((b"Retry-After", b"1"),))
+        request.setResponseCode(answer.status)
+        for name, value in answer.headers:
+            headers.setRawHeaders(name, [value])
+        return b"" if request.method == b"HEAD" else answer.body
 
 
-class WaitingSite(Site):
-    """Answers until the node is ready, and keeps no access log.
+class WaitingSite(LimitedSite):
+    """Answers until the node is ready, within the same limits as the node's own site.
 
+    :param clock: monotonic
     :param reason: what the node is waiting for
     """
 
-    noisy = False
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(WaitingRoom(reason))
-
-    def log(self, request: HTTPRequest) -> None:
-        """Write nothing: twisted.web's log lines go to the daemon's log, dated 1970."""
+    def __init__(self, clock: IReactorTime, reason: str) -> None:
+        super().__init__(clock, WaitingRoom(reason), Limits())

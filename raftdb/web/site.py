@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import Request as AnyRequest
 from twisted.web.http import datetimeToLogString
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from raftdb.web.api import ClusterApp, KVApp
@@ -101,10 +102,15 @@ class LimitedSite(Site):
     """
 
     _log = Logger()
+    noisy = False
     protocol = Channel  # type: ignore[assignment]  # without twisted.web's switch to HTTP/2
 
     def __init__(
-        self, clock: IReactorTime, resource: Dispatcher, limits: Limits, access_log: str | None
+        self,
+        clock: IReactorTime,
+        resource: Resource,
+        limits: Limits,
+        access_log: str | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -120,6 +126,7 @@ class LimitedSite(Site):
         self._channels: dict[Channel, None] = {}
         self._sweep = LoopingCall(self._check_all)
         self._sweep.clock = clock
+        self._listening = False
 
     @property
     def connections(self) -> int:
@@ -130,11 +137,14 @@ class LimitedSite(Site):
         """Begin to look after the connections."""
         if self.logPath is not None:
             super().startFactory()
-        self._sweep.start(_SWEEP_S, now=False)
+        self._listening = True
+        if not self._sweep.running:
+            self._sweep.start(_SWEEP_S, now=False)
 
     def stopFactory(self) -> None:
-        """Stop that; connections still open end as their clients or their answers end."""
-        self._sweep.stop()
+        """Stop that with the last connection: those still open keep their deadlines."""
+        self._listening = False
+        self._rest()
         if self.logPath is not None:
             super().stopFactory()
 
@@ -160,6 +170,7 @@ class LimitedSite(Site):
     def closed(self, channel: Channel) -> None:
         """Forget a connection."""
         self._channels.pop(channel, None)
+        self._rest()
 
     def getContentFile(self, length: int | None) -> BytesIO:
         """Keep bodies in memory: they are small, and twisted.web's files have no limit."""
@@ -174,6 +185,10 @@ class LimitedSite(Site):
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: twisted.web's HTTP/2 would pass by every limit here."""
         return [b"http/1.1"]
+
+    def _rest(self) -> None:
+        if not (self._listening or self._channels) and self._sweep.running:
+            self._sweep.stop()
 
     def _check_all(self) -> None:
         now = self.now()

@@ -248,6 +248,17 @@ class TestConnections:
         small.site.stopFactory()
         assert small.clock.getDelayedCalls() == []
 
+    def test_a_connection_that_outlives_the_listening_keeps_its_deadline(
+        self, small: Served
+    ) -> None:
+        """A site that another one took over from still ends what is left of it."""
+        wire = small.wire()
+        small.site.stopFactory()
+        small.clock.pump([1.0] * 61)
+        assert wire.transport.aborted
+        wire.lose()
+        assert small.clock.getDelayedCalls() == []
+
 
 class TestWaiting:
     """So many requests may wait for an answer."""

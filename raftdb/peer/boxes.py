@@ -98,6 +98,8 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def makeConnection(self, transport: ITransport) -> None:
         """Begin, with a queue that hears the transport's pauses."""
         self.wire = cast("ByteTransport", transport)
+        # A heartbeat that waits for the acknowledgement of the one before it may wait for 40 ms.
+        self.wire.setTcpNoDelay(True)
         self._outbox = self.make_outbox(self.wire)
         self.wire.registerProducer(self._outbox, streaming=True)
         super().makeConnection(transport)

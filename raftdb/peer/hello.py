@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from raftdb.codec import MEMBER_ID_BYTES_MAX
-from raftdb.errors import RemoteProtocolError
+from raftdb.errors import InvalidRequest, RemoteProtocolError
 from raftdb.raft.types import MemberID
 
 PROTOCOL_MIN: Final = 1
@@ -68,6 +68,16 @@ class LocalMember:
     raft_address: str
     http_address: str
     feature_level: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what would not fit into the box of a stranger."""
+        for name, text in (
+            ("id", self.member.id),
+            ("raft_address", self.raft_address),
+            ("http_address", self.http_address),
+        ):
+            if len(text.encode()) > MEMBER_ID_BYTES_MAX:
+                raise InvalidRequest(f"{name} is longer than {MEMBER_ID_BYTES_MAX} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.protocols.amp import AmpError
 
 from raftdb.errors import RaftDBError
-from raftdb.peer.hello import HelloRefused
+from raftdb.peer.hello import HelloRefused, Refusal
 
 _TROUBLES_MAX: Final = 1024
+_TEXT_MAX: Final = 300
 
 
 class Journal:
@@ -33,16 +35,12 @@ class Journal:
         if len(self._troubles) >= _TROUBLES_MAX:
             del self._troubles[next(iter(self._troubles))]
         self._troubles[peer, category] = None
+        level = LogLevel.warn
         if category == "bug":
-            self._log.error("{peer}: {error!r}", peer=peer, error=error)
-        else:
-            self._log.warn("{peer}: {error}", peer=peer, error=error)
-
-    def alarm(self, peer: str, what: str) -> None:
-        """Tell what an operator has to act on, once."""
-        if (peer, what) not in self._troubles:
-            self._troubles[peer, what] = None
-            self._log.critical("{peer}: {what}", peer=peer, what=what)
+            level = LogLevel.error
+        elif category == Refusal.DUPLICATE.value:
+            level = LogLevel.critical  # somebody has to act [29]
+        self._log.emit(level, "{peer}: {what}", peer=_plain(peer), what=_plain(_words(error)))
 
     def over(self, peer: str) -> None:
         """Hear that all is well with ``peer``: the same trouble is worth a line again."""
@@ -51,11 +49,11 @@ class Journal:
 
     def connected(self, peer: str) -> None:
         """Tell that ``peer`` can be reached."""
-        self._log.info("{peer}: connected", peer=peer)
+        self._log.info("{peer}: connected", peer=_plain(peer))
 
     def lost(self, peer: str, why: str) -> None:
         """Tell that ``peer`` cannot be reached any more."""
-        self._log.info("{peer}: no longer connected: {why}", peer=peer, why=why)
+        self._log.info("{peer}: no longer connected: {why}", peer=_plain(peer), why=_plain(why))
 
 
 def _category(error: Exception) -> str:
@@ -63,7 +61,16 @@ def _category(error: Exception) -> str:
     match error:
         case HelloRefused(refusal=refusal):
             return "refused" if refusal is None else refusal.value
-        case RaftDBError() | ConnectError() | ConnectionClosed() | TimeoutError():
+        case RaftDBError() | OSError() | ConnectError() | ConnectionClosed() | AmpError():
             return type(error).__name__
         case _:
             return "bug"
+
+
+def _words(error: Exception) -> str:
+    return str(error) or repr(error)
+
+
+def _plain(text: str) -> str:
+    """Return text from who knows where, fit for one line of a log."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_TEXT_MAX])

@@ -35,6 +35,9 @@ class ByteTransport(Protocol):
     def unregisterProducer(self) -> None:
         """Tell it no more."""
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send small pieces at once (True)."""
+
 
 @implementer(IPushProducer)
 class Outbox:

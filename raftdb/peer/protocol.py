@@ -132,8 +132,11 @@ class PeerConnection(BoxProtocol):
     @property
     def peer(self) -> str:
         """A name for the log: the member if known, else where the connection comes from."""
-        if self._facts is not None:
-            return str(self._facts.member)
+        return self.origin if self._facts is None else str(self._facts.member)
+
+    @property
+    def origin(self) -> str:
+        """A name for the log that the other side cannot choose: where it comes from."""
         host = getattr(self.wire.getPeer(), "host", None) if self.wire else None
         return f"stranger at {host or 'an unknown address'}"
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from raftdb import codec
 from raftdb.errors import RaftDBError, RemoteProtocolError
@@ -59,6 +60,14 @@ class SnapshotFiles(Protocol):
         """Begin to write a snapshot of ``size`` bytes; may fail where there is no room."""
 
 
+class _Stream(NamedTuple):
+    """One stream under way."""
+
+    number: int
+    message: InstallSnapshot
+    running: Deferred[None]
+
+
 class SnapshotSender:
     """The streams from here, at most one per member.
 
@@ -86,30 +95,36 @@ class SnapshotSender:
         self._find = find
         self._finished = finished
         self._failed = failed
-        self._streams: dict[MemberID, tuple[InstallSnapshot, Deferred[None]]] = {}
+        self._streams: dict[MemberID, _Stream] = {}
         self._counter = 0
 
     def send(self, message: InstallSnapshot) -> None:
-        """Begin a stream; one for the same snapshot and term that runs already goes on."""
-        running = self._streams.get(message.receiver)
-        if running is not None:
-            if running[0] == message:
+        """Begin a stream in a moment.
+
+        One for the same message that runs already goes on; one for another is given up, and its
+        outcome is not told: it would be taken for the outcome of this one.
+        """
+        member = message.receiver
+        superseded = self._streams.get(member)
+        if superseded is not None:
+            if superseded.message == message:
                 return
-            running[1].cancel()
+            del self._streams[member]
+            superseded.running.cancel()
         self._counter += 1
-        stream = Deferred.fromCoroutine(self._run(message, self._counter))
-        if not stream.called:
-            self._streams[message.receiver] = (message, stream)
+        running = Deferred.fromCoroutine(self._run(message, self._counter))
+        self._streams[member] = _Stream(self._counter, message, running)
 
     def stop(self) -> None:
         """End all streams; their outcomes are told as failures."""
-        for _, stream in list(self._streams.values()):
-            stream.cancel()
+        for stream in list(self._streams.values()):
+            stream.running.cancel()
 
     async def _run(self, message: InstallSnapshot, number: int) -> None:
         member = message.receiver
         ok = False
         try:
+            await deferLater(self._clock, 0)
             await self._stream(message, number)
             ok = True
         except CancelledError:
@@ -117,10 +132,10 @@ class SnapshotSender:
         except Exception as error:  # noqa: BLE001  (whatever it is, the leader may try again)
             self._failed(member, error)
         finally:
-            running = self._streams.get(member)
-            if running is not None and running[0] is message:
+            current = self._streams.get(member)
+            if current is not None and current.number == number:
                 del self._streams[member]
-            self._finished(member, ok)
+                self._finished(member, ok)
 
     async def _stream(self, message: InstallSnapshot, number: int) -> None:
         file = await self._files.open_snapshot_file(message.snapshot.last)

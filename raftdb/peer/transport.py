@@ -247,7 +247,10 @@ class PeerTransport:
         if refusal is None:
             refusal = await self._registry.admit(connection, facts)
         if refusal is not None:
-            self._journal.trouble(str(facts.member), HelloRefused(refusal, REASONS[refusal]))
+            # A stranger chooses its name, and could choose a new one for each line of the log.
+            known = facts.cluster_id == self._local.cluster_id
+            peer = str(facts.member) if known else connection.origin
+            self._journal.trouble(peer, HelloRefused(refusal, REASONS[refusal]))
         self._hello_seen(facts, refusal)
         return refusal
 

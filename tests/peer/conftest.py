@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.protocols.amp import AmpBox, parseString
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from raftdb.errors import Compacted
@@ -234,9 +239,86 @@ class Town:
         )
 
 
+class Caller:
+    """Somebody who speaks raw bytes to a station and remembers what came back.
+
+    :param host: where the call comes from
+    """
+
+    def __init__(self, town: Town, to: str, host: str = "elsewhere") -> None:
+        self.town = town
+        self.protocol = RawProtocol()
+        factory = Factory.forProtocol(lambda: self.protocol)
+        town.wires.endpoint(host, f"{to}:1").connect(factory)
+        town.run(0.01)
+
+    def say(self, data: bytes) -> None:
+        if self.protocol.transport is not None:
+            self.protocol.transport.write(data)
+        self.town.run(0.01)
+
+    def ask(self, command: bytes, **arguments: bytes) -> list[AmpBox]:
+        """Send a box that wants an answer, and return all boxes that came back."""
+        box = AmpBox({b"_command": command, b"_ask": b"1"})
+        box.update({name.encode(): value for name, value in arguments.items()})
+        self.say(box.serialize())
+        return self.answers()
+
+    def hello(self, **changed: bytes) -> dict[bytes, bytes]:
+        """Say Hello as member x of the cluster, with some arguments changed; return the answer."""
+        arguments = {
+            "protocol_min": b"1",
+            "protocol_max": b"1",
+            "cluster": CLUSTER.to_bytes(16, "big"),
+            "id": b"x",
+            "incarnation": bytes(15) + b"\x01",
+            "boot": b"77",
+            "raft_address": b"x:1",
+            "http_address": b"x:80",
+            "feature_level": b"1",
+            "kind": b"control",
+            "expected_id": b"a",
+            "expected_incarnation": bytes(15) + b"\x01",
+        }
+        answers = self.ask(b"Hello", **(arguments | changed))
+        return dict(answers[-1]) if answers else {}
+
+    def stop_reading(self) -> None:
+        transport: Any = self.protocol.transport
+        transport.pauseProducing()
+
+    def answers(self) -> list[AmpBox]:
+        boxes: list[AmpBox] = parseString(self.protocol.heard)
+        return boxes
+
+    @property
+    def is_cut(self) -> bool:
+        return self.protocol.reason is not None
+
+
+class RawProtocol(Protocol):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+
 @pytest.fixture
 def town() -> Town:
     return Town()
+
+
+@pytest.fixture
+def call(town: Town) -> Callable[..., Caller]:
+    """Dial a station with raw bytes: ``call("a")``, ``call("a", host="mars")``."""
+    return partial(Caller, town)
 
 
 @pytest.fixture

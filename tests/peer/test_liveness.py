@@ -1,0 +1,148 @@
+"""Half-open, deaf and stuck connections are noticed, and healthy ones are left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from raftdb.peer.hello import Kind
+from raftdb.peer.pulse import Pulse
+
+if TYPE_CHECKING:
+    from tests.peer.conftest import Town
+
+
+class TestControl:
+    """An idle Ping unanswered for two heartbeats ends a control connection."""
+
+    def test_an_idle_connection_stays(self, town: Town) -> None:
+        """Nothing but Pings for a minute changes nothing."""
+        a, b = town.meet("a", "b")
+        before = town.wires.attempts
+        town.run(10)
+        assert town.wires.attempts == before
+        assert a.unreachable == b.unreachable == []
+
+    def test_a_cut_link_is_noticed(self, town: Town) -> None:
+        """One heartbeat of silence, two of patience, and the grain of the watch."""
+        a, b = town.meet("a", "b")
+        town.wires.part("a", "b")
+        town.run(4 * town.limits.heartbeat_s)
+        assert not a.transport.is_connected(b.member)
+        assert not b.transport.is_connected(a.member)
+
+    def test_a_peer_that_speaks_but_does_not_hear_is_noticed(self, town: Town) -> None:
+        """Its heartbeats arrive, our Pings do not: traffic from it is no answer."""
+        a, b = town.meet("a", "b")
+        town.wires.cut("a", "b")
+        for number in range(50):
+            b.transport.send([town.heartbeat(b, a, number)])
+            town.run(0.02)
+        assert not b.transport.is_connected(a.member)
+
+    def test_ping_is_answered_while_the_disk_waits(self, town: Town) -> None:
+        """A snapshot that waits for its fsync costs no connection."""
+        a, b = town.meet("a", "b")
+        message = town.install(a, b)
+        a.files.contents[message.snapshot.last] = bytes(100_000)
+        b.files.held = []
+        a.transport.send([message])
+        before = town.wires.attempts
+        town.run(10)
+        assert town.wires.attempts == before
+        b.files.release()
+        town.run(0.1)
+        assert a.snapshots_sent == [(b.member, True)]
+
+    def test_a_disk_that_hangs_ends_the_stream_at_last(self, town: Town) -> None:
+        """Patience for a chunk's answer ends, and the core is told."""
+        a, b = town.meet("a", "b")
+        message = town.install(a, b)
+        a.files.contents[message.snapshot.last] = bytes(100_000)
+        b.files.held = []
+        a.transport.send([message])
+        for _ in range(round(town.limits.snapshot_patience_s / 0.05) + 2):
+            town.clock.advance(0.05)
+        assert a.snapshots_sent == [(b.member, False)]
+        assert a.files.opened[0].is_closed
+
+
+class TestBulk:
+    """Only the absence of all progress ends a bulk connection."""
+
+    def test_a_slow_link_that_moves_is_left_alone(self, town: Town) -> None:
+        """A Ping behind megabytes may take long, as long as bytes are taken."""
+        town.wires.latency_s = lambda: 0.2
+        a, b = town.build("a"), town.build("b")
+        town.introduce(a, b)
+        town.run(2)
+        assert a.transport._registry.find(b.member, Kind.BULK)
+        before = a.transport._registry.find(b.member, Kind.BULK)
+        message = town.append(a, b, bytes(6_000_000))
+        a.transport.send([message])
+        town.run(15)
+        assert b.delivered == [message]
+        assert a.transport._registry.find(b.member, Kind.BULK) is before
+
+    def test_a_stuck_link_is_ended(self, town: Town) -> None:
+        """After max(2 s, 4T) without any progress."""
+        a, b = town.meet("a", "b")
+        b.pause(Kind.BULK)
+        before = a.transport._registry.find(b.member, Kind.BULK)
+        a.transport.send([town.append(a, b, bytes(6_000_000))])
+        town.run(town.limits.stall_s - 0.2)
+        assert a.transport._registry.find(b.member, Kind.BULK) is before
+        town.run(1.2)
+        assert a.transport._registry.find(b.member, Kind.BULK) is not before
+        assert a.unreachable == [b.member]
+
+
+class TestPulse:
+    """The watch itself, with a Ping in the test's hands."""
+
+    def test_a_pause_of_our_own_is_not_the_others_death(self) -> None:
+        """After a stall the timer runs before the socket is read; the answer has long come."""
+        clock = Clock()
+        pings: list[Deferred[dict[str, object]]] = []
+        deaths: list[None] = []
+
+        def ping() -> Deferred[dict[str, object]]:
+            pings.append(Deferred())
+            return pings[-1]
+
+        pulse = Pulse(
+            clock,
+            idle_s=0.1,
+            patience_s=0.2,
+            progress_counts=False,
+            is_blocked=lambda: False,
+            ping=ping,
+            dead=lambda: deaths.append(None),
+        )
+        clock.pump([0.05, 0.05])
+        assert len(pings) == 1
+        # The process stands still for a second. The answer is read when all timers that are due
+        # by then have run, but before those that they set.
+        clock.callLater(1.0, pings[0].callback, {})
+        clock.advance(1.0)
+        assert deaths == []
+        pulse.stop()
+        assert clock.getDelayedCalls() == []
+
+    def test_silence_is_death_once(self) -> None:
+        """An unanswered Ping is reported once."""
+        clock = Clock()
+        deaths: list[Pulse] = []
+        pulse = Pulse(
+            clock,
+            idle_s=0.1,
+            patience_s=0.2,
+            progress_counts=False,
+            is_blocked=lambda: False,
+            ping=Deferred,
+            dead=lambda: deaths.append(pulse),
+        )
+        clock.pump([0.05] * 40)
+        assert len(deaths) == 1

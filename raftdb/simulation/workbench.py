@@ -50,6 +50,7 @@ class Workbench:
 
     :param rng: decides what a power loss takes, and draws the salts
     :param wrap: puts something between storage and the disk
+    :param identity: whose directory it is
     """
 
     path = "/data/n1"
@@ -60,10 +61,12 @@ class Workbench:
         *,
         limits: StorageLimits = SMALL_LIMITS,
         wrap: Callable[[LossyDisk], FileSystem] | None = None,
+        identity: Identity = IDENTITY,
     ) -> None:
         self.disk = LossyDisk(rng)
         self.files: FileSystem = self.disk if wrap is None else wrap(self.disk)
         self.limits = limits
+        self.identity = identity
         self._entropy = Random(rng.random()).randbytes
 
     def create(self, hard_state: HardState | None = None, entries: Sequence[Entry] = ()) -> None:
@@ -71,7 +74,7 @@ class Workbench:
         directory = DataDirectory.open(self.files, self.path)
         try:
             directory.create(
-                IDENTITY,
+                self.identity,
                 hard_state=hard_state,
                 entries=entries,
                 limits=self.limits,

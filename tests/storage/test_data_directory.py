@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from raftdb.errors import InvalidRequest, StorageError
+from raftdb.raft.types import HardState, MemberID
+from raftdb.simulation.workbench import (
+    IDENTITY,
+    SMALL_LIMITS,
+    Workbench,
+    entries_of,
+    fill_log,
+    log_of,
+    outcome,
+    save,
+    take_snapshot,
+)
+from raftdb.storage import DataDirectory, Identity, StorageLimits
+from raftdb.storage.failpoints import FailpointFileSystem
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench(Random(1))
+
+
+class TestTheLock:
+    """Two processes never share a directory."""
+
+    def test_a_second_process_is_refused(self, bench: Workbench) -> None:
+        """And told which directory, and what to do."""
+        storage = bench.begin()
+        with pytest.raises(StorageError, match="in use by another process"):
+            DataDirectory.open(bench.files, bench.path)
+        outcome(storage.close())
+        DataDirectory.open(bench.files, bench.path).close()
+
+
+class TestTheIdentity:
+    """Whose directory it is."""
+
+    def test_an_empty_directory_has_none(self, bench: Workbench) -> None:
+        """Then the node has to be created, alone or by joining."""
+        directory = DataDirectory.open(bench.files, bench.path)
+        assert directory.identity is None
+        directory.close()
+
+    def test_stays(self, bench: Workbench) -> None:
+        """Across a power loss right after it was made."""
+        bench.create()
+        bench.disk.lose_power()
+        assert DataDirectory.open(bench.files, bench.path).identity == IDENTITY
+
+    def test_damage_is_found(self, bench: Workbench) -> None:
+        """No flipped bit makes another member of this one."""
+        bench.create()
+        path = f"{bench.path}/identity"
+        for bit in range(len(bench.disk.contents(path)) * 8):
+            bench.disk.flip(path, bit)
+            try:
+                directory = DataDirectory.open(bench.files, bench.path)
+            except StorageError:
+                pass
+            else:
+                # White space may be damaged without harm.
+                assert directory.identity == IDENTITY
+                directory.close()
+            bench.disk.flip(path, bit)
+
+    def test_a_newer_format_is_refused(self, bench: Workbench) -> None:
+        """By its number, before anything is made of the rest."""
+        bench.create()
+        path = f"{bench.path}/identity"
+        body = json.loads(bench.disk.contents(path))
+        bench.disk.overwrite(path, json.dumps({**body, "format": 2}).encode())
+        with pytest.raises(StorageError, match="format 2"):
+            DataDirectory.open(bench.files, bench.path)
+
+    def test_a_log_without_it_is_not_thrown_away(self, bench: Workbench) -> None:
+        """Only what an interrupted creation left may be removed."""
+        storage = bench.begin()
+        fill_log(storage, 1, 3)
+        outcome(storage.close())
+        bench.disk.unlink(f"{bench.path}/identity")
+        with pytest.raises(StorageError, match="restore that file"):
+            bench.create()
+        bench.disk.unlink(bench.segments()[0])
+        bench.create()
+
+    def test_neither_are_snapshots_nor_later_segments(self, bench: Workbench) -> None:
+        """They were in use, too."""
+        storage = bench.begin()
+        fill_log(storage, 1, 40)
+        outcome(storage.close())
+        bench.disk.unlink(f"{bench.path}/identity")
+        bench.disk.unlink(bench.segments()[0])
+        with pytest.raises(StorageError):
+            bench.create()
+        other = Workbench(Random(2))
+        storage = other.begin()
+        save(storage, entries_of(1, b"x"), commit=1)
+        take_snapshot(storage, 1)
+        outcome(storage.close())
+        other.disk.unlink(f"{other.path}/identity")
+        other.disk.unlink(other.segments()[0])
+        with pytest.raises(StorageError):
+            other.create()
+
+
+class TestCreating:
+    """A node begins with what it is given."""
+
+    def test_with_entries_already_committed(self, bench: Workbench) -> None:
+        """So a first node finds its own configuration in its log."""
+        entries = entries_of(1, b"first")
+        bench.create(HardState(1, None, 1), entries)
+        storage = bench.recover()
+        assert log_of(storage) == entries
+        assert storage.log.initial_state()[0] == HardState(1, None, 1)
+
+    def test_on_a_full_disk_fails_and_leaves_it_empty(self, bench: Workbench) -> None:
+        """The next attempt finds an empty directory."""
+        bench.disk.capacity_bytes = 5000
+        with pytest.raises(StorageError, match="full"):
+            bench.create()
+        bench.disk.capacity_bytes = None
+        assert bench.begin().log.last_index() == 0
+
+    def test_on_a_disk_that_cannot_be_used(self, bench: Workbench) -> None:
+        """Says so, with the directory's name."""
+        bench.disk.capacity_bytes = None
+        bench.create()
+        bench.disk.broken = True
+        with pytest.raises(OSError, match="broken"):
+            DataDirectory.open(bench.files, bench.path)
+
+
+class TestAFullDisk:
+    """A write is admitted only against log space that is already there [18]."""
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_whatever_is_admitted_can_be_kept(self, seed: int) -> None:
+        """With not a byte more on the disk, up to the first refusal."""
+        rng = Random(seed)
+        bench = Workbench(rng)
+        storage = bench.begin()
+        assert storage.admits(100)
+        bench.disk.capacity_bytes = 0
+        index = 1
+        while True:
+            sizes = [rng.randrange(800) for _ in range(rng.randint(1, 3))]
+            entries = entries_of(index, *[bytes(size) for size in sizes])
+            if not storage.admits(sum(entry.size for entry in entries)):
+                break
+            save(storage, entries)
+            index += len(entries)
+        assert index > 5
+        assert bench.segments()[1:]
+        assert storage.log.last_index() == index - 1
+
+    def test_votes_are_still_kept(self, bench: Workbench) -> None:
+        """A node without room takes part in elections: there is a reserve for it."""
+        storage = bench.begin()
+        storage.admits(1)
+        bench.disk.capacity_bytes = 0
+        index = 1
+        while storage.admits(100):
+            save(storage, entries_of(index, b"x" * 50))
+            index += 1
+        votes = SMALL_LIMITS.reserve_bytes // 512
+        for term in range(2, 2 + votes):
+            save(storage, term=term)
+        bench.disk.capacity_bytes = None
+        hard_state, _ = bench.restart().log.initial_state()
+        assert hard_state.term == 1 + votes
+
+    def test_writes_resume_when_there_is_room_again(self, bench: Workbench) -> None:
+        """Without a restart."""
+        storage = bench.begin()
+        bench.disk.capacity_bytes = 0
+        index = 1
+        while storage.admits(100):
+            save(storage, entries_of(index, b"x" * 50))
+            index += 1
+        assert not storage.admits(100)
+        bench.disk.capacity_bytes = None
+        storage.admits(100)
+        assert storage.admits(100)
+        save(storage, entries_of(index, b"x" * 50))
+        assert log_of(bench.power_cycle())[-1].index == index
+
+    def test_no_room_is_taken_from_the_last_free_bytes(self) -> None:
+        """Spare segments leave the file system what it needs."""
+        limits = SMALL_LIMITS._replace(free_bytes_min=50_000)
+        bench = Workbench(Random(1), limits=limits)
+        storage = bench.begin()
+        bench.disk.capacity_bytes = 50_000 + 2 * limits.segment_bytes
+        save(storage, entries_of(1, bytes(5000)))
+        assert not storage.admits(1000)
+        assert bench.disk.free_bytes(bench.path) >= 50_000
+
+    def test_a_start_without_room_says_so(self, bench: Workbench) -> None:
+        """It must rewrite its last segment, and changes nothing where it cannot."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        bench.disk.kill_process()
+        bench.disk.capacity_bytes = 0
+        with pytest.raises(StorageError, match="full"):
+            bench.recover()
+        bench.disk.capacity_bytes = None
+        assert log_of(bench.recover()) == entries_of(1, b"x")
+
+    def test_a_spare_left_behind_makes_room_for_the_start(self, bench: Workbench) -> None:
+        """What was reserved for writing is used for starting."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        assert any(name.endswith(".spare") for name in bench.disk.list(f"{bench.path}/wal"))
+        bench.disk.kill_process()
+        bench.disk.capacity_bytes = sum(
+            len(bench.disk.contents(f"{bench.path}/wal/{name}"))
+            for name in bench.disk.list(f"{bench.path}/wal")
+        ) + len(bench.disk.contents(f"{bench.path}/identity"))
+        assert log_of(bench.recover()) == entries_of(1, b"x")
+
+
+class TestOneFsyncPerSave:
+    """A save costs one fdatasync, and nothing else that waits for the disk."""
+
+    def test_is_all_it_takes(self) -> None:
+        """As long as the segment lasts."""
+        points: list[str] = []
+        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append))
+        storage = bench.begin()
+        storage.admits(1)
+        points.clear()
+        for index in range(1, 6):
+            save(storage, entries_of(index, b"x"))
+        after = [point for point in points if point.startswith("after")]
+        assert after == ["after write log", "after fdatasync log"] * 5
+
+
+class TestLimits:
+    """Limits that do not nest are refused at once."""
+
+    @pytest.mark.parametrize(
+        "limits",
+        [
+            StorageLimits(segment_bytes=4096),
+            StorageLimits(segment_bytes=100_000),
+            StorageLimits(reserve_bytes=2**30),
+            StorageLimits(snapshots_kept=1),
+            StorageLimits(slice_bytes=0),
+        ],
+    )
+    def test_are_checked(self, limits: StorageLimits) -> None:
+        """With the name of the limit."""
+        with pytest.raises(InvalidRequest):
+            Workbench(Random(1), limits=limits).begin()
+
+    def test_the_defaults_nest(self) -> None:
+        """They are what production uses."""
+        assert StorageLimits().check() == StorageLimits()
+
+
+class TestIdentityAsAValue:
+    """What other parts ask of it."""
+
+    def test_names_the_member(self) -> None:
+        """As the membership does."""
+        identity = Identity("a", 5, 6)
+        assert identity.member == MemberID("a", 5)

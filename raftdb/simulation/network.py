@@ -80,7 +80,7 @@ class Network:
         learners: Iterable[str] = (),
         strangers: Iterable[str] = (),
         seed: int = 0,
-        **options: int | bool,
+        **options: object,
     ) -> None:
         voters = "abcdefghi"[:names] if isinstance(names, int) else tuple(names)
         self.conf_state = ConfState(

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
 
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004  # Twisted's name
+from twisted.python.failure import Failure
+
 from raftdb.codec import decode_message, encode_message
 from raftdb.raft.messages import InstallSnapshot, Message
 from raftdb.raft.types import MemberID, SnapshotMetadata
 from raftdb.simulation.clock import SimulationClock
+
+SNAPSHOT_PATIENCE_S = 2.0
+"""After which a snapshot under way is given up."""
 
 
 @dataclass(slots=True)
@@ -41,13 +47,13 @@ class Station:
     """Where a running node is connected.
 
     :param deliver: takes a message, in a reactor call of the receiving node
-    :param receive_snapshot: stores a snapshot file and says whether that went well
+    :param receive_snapshot: fetches a snapshot file from a member, says whether that went well
     :param report_snapshot: is told how sending to a member ended
     :param report_unreachable: is told of a member that cannot be reached
     """
 
     deliver: Callable[[Message], None]
-    receive_snapshot: Callable[[MemberID, SnapshotMetadata], bool]
+    receive_snapshot: Callable[[MemberID, SnapshotMetadata], Deferred[bool]]
     report_snapshot: Callable[[MemberID, bool], None]
     report_unreachable: Callable[[MemberID], None]
 
@@ -68,6 +74,8 @@ class Carrier:
         self.weather = Weather()
         self.delivered = 0
         """How many messages have arrived."""
+        self.watch: Callable[[Message], None] = lambda _: None
+        """Is shown every message that arrives."""
 
     def connect(self, member: MemberID, station: Station) -> Wire:
         """Let ``member`` take part; returns what it sends through."""
@@ -128,19 +136,34 @@ class Carrier:
             return
         self._digest.update(f"{self._clock.seconds():.9f}".encode() + frame)
         self.delivered += 1
+        self.watch(message)
         station.deliver(message)
 
     def _arrive_snapshot(self, message: InstallSnapshot) -> None:
         station = self._stations.get(message.receiver)
-        ok = (
-            station is not None
-            and message.sender in self._stations
-            and self.passes(message.sender.id, message.receiver.id)
-            and self._rng.random() >= self.weather.loss
-            and station.receive_snapshot(message.sender, message.snapshot)
-        )
+        if (
+            station is None
+            or message.sender not in self._stations
+            or not self.passes(message.sender.id, message.receiver.id)
+            or self._rng.random() < self.weather.loss
+        ):
+            self._report_snapshot(message, ok=False)
+            return
+        received = station.receive_snapshot(message.sender, message.snapshot)
+        # One of the two may die meanwhile, and then nobody answers any more.
+        received.addTimeout(SNAPSHOT_PATIENCE_S, self._clock)
+        received.addCallbacks(self._received_snapshot, self._gave_up, (message,), {}, (message,))
+
+    def _received_snapshot(self, ok: bool, message: InstallSnapshot) -> None:
         if ok:
             self._arrive(encode_message(message), message.receiver)
+        self._report_snapshot(message, ok=ok)
+
+    def _gave_up(self, failure: Failure, message: InstallSnapshot) -> None:
+        assert isinstance(failure.value, TimeoutError), failure
+        self._report_snapshot(message, ok=False)
+
+    def _report_snapshot(self, message: InstallSnapshot, *, ok: bool) -> None:
         sender = self._stations.get(message.sender)
         if sender is not None:
             sender.report_snapshot(message.receiver, ok)

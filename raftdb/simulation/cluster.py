@@ -10,38 +10,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from raftdb.database import Database
-from raftdb.machine import ReplicatedState
+from raftdb.errors import Corrupt, Refused, StorageError
+from raftdb.kv.values import PutResult
+from raftdb.machine import Machine, ReplicatedState, encode_envelope
+from raftdb.members import InitCluster, Member, encode_context, encode_members_command
 from raftdb.raft.config import Config
 from raftdb.raft.messages import Message
-from raftdb.raft.types import ConfState, MemberID, Role, SnapshotMetadata
+from raftdb.raft.storage import MemoryStorage
+from raftdb.raft.types import (
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
+    Entry,
+    HardState,
+    MemberID,
+    Role,
+)
 from raftdb.replica import Options, Replica
 from raftdb.simulation.carrier import Carrier, Station
 from raftdb.simulation.clock import NodeClock, SimulationClock
-from raftdb.simulation.memory_disk import MemoryDisk, Platter
+from raftdb.simulation.machinery import DurableMachine
+from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.safety import Safety
 
 WALL_START_MS = 1_700_000_000_000
 
+RESTART_S = 0.3
+"""After which a node that could not start is started again."""
+
+Machinery: TypeAlias = Platter | DurableMachine
+"""What a node stands on; all nodes of a cluster on the same kind."""
+
 
 class SimulatedNode:
-    """One node: its platter outlives it, everything else is made anew by each boot.
+    """One node: its machinery outlives it, everything else is made anew by each boot.
 
     :param cluster: where it lives
     :param member: who it is
-    :param platter: its disk
+    :param machinery: its disk
     """
 
-    def __init__(self, cluster: Cluster, member: MemberID, platter: Platter) -> None:
+    def __init__(self, cluster: Cluster, member: MemberID, machinery: Machinery) -> None:
         self.cluster = cluster
         self.member = member
         self.name = member.id
-        self.platter = platter
+        self.machinery = machinery
         self.boots = 0
         self.is_up = False
         self.failure: Failure | None = None
@@ -50,26 +69,36 @@ class SimulatedNode:
         """Every change of role or leader since the first boot: when, to which role, in which term."""
 
     def boot(self) -> None:
-        """Start the node on what its platter holds."""
+        """Start the node on what its disk holds."""
         assert not self.is_up
         self.boots += 1
-        self.is_up = True
-        self.failure = None
         cluster = self.cluster
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
         self.clock = NodeClock(cluster.clock, self._watch)
-        self.disk = MemoryDisk(self.clock, self.platter, rng)
+        try:
+            self.storage = self.machinery.boot(self.clock, rng)
+        except Corrupt:
+            raise
+        except StorageError as error:
+            # The disk is full or failing: whoever looks after the node tries again later.
+            self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
+            cluster.clock.callLater(RESTART_S, self.boot_if_down)
+            return
+        self.is_up = True
+        self.failure = None
         self.machine = ReplicatedState()
         station = Station(
             deliver=self._deliver,
-            receive_snapshot=self._receive_snapshot,
+            receive_snapshot=lambda peer, metadata: self.machinery.receive(
+                cluster.nodes[peer.id].machinery, metadata
+            ),
             report_snapshot=lambda peer, ok: self._later(self.replica.report_snapshot, peer, ok),
             report_unreachable=lambda peer: self._later(self.replica.report_unreachable, peer),
         )
         self.replica = Replica(
             self.clock,
             config=cluster.configure(Config(id=self.member, rng=rng, boot=rng.getrandbits(64))),
-            storage=self.disk,
+            storage=self.storage,
             transport=cluster.network.connect(self.member, station),
             machine=self.machine,
             options=cluster.options,
@@ -93,7 +122,7 @@ class SimulatedNode:
             return
         self.is_up = False
         self.clock.kill()
-        self.disk.crash()
+        self.machinery.crash()
         self.cluster.network.disconnect(self.member)
         self.cluster.tell_refused(self.member)
 
@@ -104,18 +133,13 @@ class SimulatedNode:
     def _deliver(self, message: Message) -> None:
         self._later(self.replica.step, message)
 
-    def _receive_snapshot(self, sender: MemberID, metadata: SnapshotMetadata) -> bool:
-        pieces = self.cluster.nodes[sender.id].platter.find(metadata.last)
-        if pieces is not None:
-            self.disk.receive_snapshot(metadata, pieces)
-        return pieces is not None
-
     def _later(self, function: Callable[..., object], *arguments: object) -> None:
         if self.is_up:
             self.clock.callLater(0, function, *arguments)
 
     def _crashed(self, failure: Failure) -> None:
         self.failure = failure
+        self.cluster.failures.append(failure)
         self.kill()
 
     def _watch(self) -> None:
@@ -133,6 +157,8 @@ class Cluster:
     :param seed: everything follows from it
     :param names: the first voters
     :param options: of every Replica
+    :param durable: whether nodes stand on the production storage over lossy disks, which is
+        slower, instead of a disk in memory
     :param fast_failover: whether a killed node's peers notice at once that its port is closed
     :param configure: changes the core's default configuration
     """
@@ -143,31 +169,50 @@ class Cluster:
         names: Iterable[str] = ("a", "b", "c"),
         *,
         options: Options | None = None,
+        durable: bool = False,
         fast_failover: bool = True,
         configure: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.seed = seed
         self.options = options or Options()
         self.configure = configure
+        self._durable = durable
         self.clock = SimulationClock()
         self.network = Carrier(self.clock, Random(f"{seed}/network"))
         self.nodes: dict[str, SimulatedNode] = {}
         self.wall_steps_ms: dict[str, int] = {}
         """By how much a node's wall clock is wrong."""
         self.safety = Safety()
+        self.failures: list[Failure] = []
+        """Why nodes crashed by themselves, all of them."""
         self._fast_failover = fast_failover
         self._hashes: dict[int, tuple[int, str]] = {}
-        voters = tuple(MemberID(name, Random(f"{seed}/{name}").getrandbits(128)) for name in names)
-        self.conf_state = ConfState(voters=tuple(sorted(voters)))
-        for member in voters:
-            platter = Platter.blank(self.conf_state)
-            self.nodes[member.id] = SimulatedNode(self, member, platter)
+        self.cluster_id = Random(f"{seed}/cluster").getrandbits(128) | 1
+        members = [self._member(name) for name in names]
+        entries = _founding_entries(members, self.cluster_id)
+        for member in members:
+            self.nodes[member.id] = SimulatedNode(self, member, self._machinery(member, entries))
 
     def add_blank(self, name: str) -> SimulatedNode:
         """Return a new node that belongs to nothing yet; it must be added by a change."""
-        member = MemberID(name, Random(f"{self.seed}/{name}").getrandbits(128))
-        self.nodes[name] = SimulatedNode(self, member, Platter.blank())
+        member = self._member(name)
+        self.nodes[name] = SimulatedNode(self, member, self._machinery(member, ()))
         return self.nodes[name]
+
+    def _member(self, name: str) -> MemberID:
+        return MemberID(name, Random(f"{self.seed}/{name}").getrandbits(128))
+
+    def _machinery(self, member: MemberID, entries: tuple[Entry, ...]) -> Machinery:
+        hard_state = HardState(term=1, commit=len(entries)) if entries else HardState()
+        if not self._durable:
+            return Platter(MemoryStorage(hard_state=hard_state, entries=entries))
+        return DurableMachine(
+            member,
+            self.cluster_id,
+            hard_state=hard_state,
+            entries=entries,
+            rng=Random(f"{self.seed}/{member.id}/disk"),
+        )
 
     def boot(self) -> None:
         """Start every node that does not run."""
@@ -181,7 +226,7 @@ class Cluster:
         weather.loss = weather.repetition = 0.0
         weather.delay_max_s = 0.002
         for node in self.nodes.values():
-            node.platter.hangs = node.platter.full = node.platter.fails = False
+            node.machinery.mend()
         self.boot()
 
     @property
@@ -236,6 +281,25 @@ class Cluster:
         assert self.leader is not None
         return self.leader
 
+    def put(self, key: bytes, value: bytes, *, limit_s: float = 10.0) -> int:
+        """Write at whoever leads, again if refused; return the revision."""
+        result: list[PutResult] = []
+
+        def attempt() -> None:
+            leader = self.leader
+            if leader is None:
+                again(None)
+            else:
+                leader.database.put([(key, value)]).addCallbacks(result.append, again)
+
+        def again(failure: Failure | None) -> None:
+            assert failure is None or isinstance(failure.value, Refused), failure
+            self.clock.callLater(0.02, attempt)
+
+        attempt()
+        self.run_while(lambda: not result, limit_s=limit_s)
+        return result[0].revision
+
     def result(self, deferred: Deferred[Any], *, limit_s: float = 10.0) -> Any:
         """Let time pass until ``deferred`` fires; return its result or raise its error."""
         results: list[object] = []
@@ -268,3 +332,23 @@ class Cluster:
         index, state_hash = node.replica.applied, node.machine.state_hash
         known, first = self._hashes.setdefault(index, (state_hash, node.name))
         assert known == state_hash, f"{node.name} and {first} differ at index {index}"
+
+
+def member_record(member: MemberID) -> Member:
+    """Return what the table of members says of a simulated node."""
+    return Member(member, f"{member.id}.raft:1", f"{member.id}.http:1")
+
+
+def _founding_entries(members: list[MemberID], cluster_id: int) -> tuple[Entry, ...]:
+    """Return the log that a cluster of ``members`` begins with on every one of them."""
+    entries = []
+    for index, member in enumerate(members, start=1):
+        change = ConfChange(
+            changes=(ConfChangeSingle(ConfChangeKind.ADD_VOTER, member),),
+            context=encode_context((member_record(member),)),
+        )
+        entries.append(Entry(term=1, index=index, change=change))
+    body = encode_members_command(InitCluster(cluster_id))
+    envelope = encode_envelope(Machine.MEMBERS, body, wall_ms=WALL_START_MS)
+    entries.append(Entry(term=1, index=len(entries) + 1, data=envelope))
+    return tuple(entries)

@@ -8,7 +8,6 @@ directory entries of real disks are :mod:`raftdb.simulation.disk`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,37 +16,64 @@ from twisted.internet.interfaces import IReactorTime
 from raftdb.errors import Compacted, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import MemoryStorage
-from raftdb.raft.types import ConfState, EntryID, SnapshotMetadata
+from raftdb.raft.types import EntryID, SnapshotMetadata
 
 Pieces = list[tuple[str, bytes]]
 SNAPSHOTS_KEPT = 2
 
 
-@dataclass(slots=True)
 class Platter:
-    """What is durable, and how the disk behaves.
+    """What is durable on one node's machine, and how its disk behaves.
 
     :param log: holds nothing that a crash would take away
-    :param snapshots: the durable ones, oldest first
-    :param save_min_s: the least time a save takes in seconds
-    :param save_max_s: the greatest
-    :param hangs: no save ends any more
-    :param full: no log space is reserved any more
-    :param fails: the next save fails, as an fsync can
+    :ivar snapshots: the durable ones, oldest first
+    :ivar hangs: no save ends any more
+    :ivar full: no log space is reserved any more
+    :ivar fails: the next save fails, as an fsync can
     """
 
-    log: MemoryStorage
-    snapshots: list[tuple[SnapshotMetadata, Pieces]] = field(default_factory=list)
-    save_min_s: float = 0.0001
-    save_max_s: float = 0.002
-    hangs: bool = False
-    full: bool = False
-    fails: bool = False
+    def __init__(self, log: MemoryStorage | None = None) -> None:
+        self.log = log or MemoryStorage()
+        self.snapshots: list[tuple[SnapshotMetadata, Pieces]] = []
+        self.save_min_s = 0.0001
+        self.save_max_s = 0.002
+        self.hangs = False
+        self.full = False
+        self.fails = False
+        self._disk: MemoryDisk | None = None
 
-    @classmethod
-    def blank(cls, conf_state: ConfState | None = None) -> Platter:
-        """Return a new disk; ``conf_state`` is the configuration that the cluster begins with."""
-        return cls(MemoryStorage(conf_state=conf_state))
+    def boot(self, clock: IReactorTime, rng: Random) -> MemoryDisk:
+        """Return a node's access to what is durable."""
+        self._disk = MemoryDisk(clock, self, rng)
+        return self._disk
+
+    def crash(self) -> None:
+        """Lose what was being saved, or keep it, as chance has it."""
+        if self._disk is not None:
+            self._disk.crash()
+            self._disk = None
+
+    def fill(self, full: bool) -> None:
+        """Let the disk be full, or give it room again."""
+        self.full = full
+
+    def fail(self) -> None:
+        """Let the next save fail."""
+        self.fails = True
+
+    def mend(self) -> None:
+        """Let the disk be a good one from now on."""
+        self.hangs = self.full = self.fails = False
+
+    def receive(self, source: object, metadata: SnapshotMetadata) -> Deferred[bool]:
+        """Take a snapshot file from another machine; it becomes part of the log by a later save."""
+        assert isinstance(source, Platter)
+        pieces = source.find(metadata.last)
+        if pieces is None:
+            return succeed(False)  # it is the result
+        if self.find(metadata.last) is None:
+            self.keep(metadata, list(pieces))
+        return succeed(True)  # it is the result
 
     def find(self, last: EntryID) -> Pieces | None:
         """Return the snapshot that ends at ``last``, if it is durable."""
@@ -146,11 +172,6 @@ class MemoryDisk:
         if pieces is None:
             return fail(Compacted(f"there is no snapshot at {last}"))
         return succeed(MemorySnapshotReader(self._platter.log.snapshot(), list(pieces)))
-
-    def receive_snapshot(self, metadata: SnapshotMetadata, pieces: Pieces) -> None:
-        """Take a snapshot file from a peer; it becomes part of the log by a later save."""
-        if self._platter.find(metadata.last) is None:
-            self._platter.keep(metadata, list(pieces))
 
     def compact(self) -> Deferred[None]:
         """Drop the log up to the older of the two snapshots."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from raftdb.simulation.cluster import Cluster, SimulatedNode
-from raftdb.simulation.memory_disk import Platter
+from raftdb.simulation.cluster import Cluster, Machinery, SimulatedNode
 
 
 class Nemesis:
@@ -30,6 +29,8 @@ class Nemesis:
             self._pause,
             self._weather,
             self._hang,
+            self._fail,
+            self._fill,
             self._transfer,
         )
 
@@ -90,13 +91,24 @@ class Nemesis:
         weather.delay_max_s = self._rng.choice((0.002, 0.02, 0.1))
 
     def _hang(self) -> None:
-        platter = self._victim().platter
-        platter.hangs = True
-        self._cluster.clock.callLater(self._rng.uniform(0.1, 2.0), self._release, platter)
+        machinery = self._victim().machinery
+        machinery.hangs = True
+        self._cluster.clock.callLater(self._rng.uniform(0.1, 2.0), self._release, machinery)
+
+    def _fail(self) -> None:
+        node = self._victim()
+        node.machinery.fail()
+        for delay_s in (1.0, 2.0, 4.0):
+            self._cluster.clock.callLater(delay_s, node.boot_if_down)
+
+    def _fill(self) -> None:
+        machinery = self._victim().machinery
+        machinery.fill(full=True)
+        self._cluster.clock.callLater(self._rng.uniform(0.5, 3.0), machinery.fill, full=False)
 
     @staticmethod
-    def _release(platter: Platter) -> None:
-        platter.hangs = False
+    def _release(machinery: Machinery) -> None:
+        machinery.hangs = False
 
     def _transfer(self) -> None:
         leader = self._cluster.leader

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from random import Random
 
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from raftdb.errors import Corrupt, DataLost, StorageError
 from raftdb.raft.config import Config
 from raftdb.replica import Options
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.linearizability import check
 from raftdb.simulation.nemesis import Nemesis
+from raftdb.simulation.reshuffle import Reshuffle
 from raftdb.simulation.workload import Client, Record
 
 HEAL_S = 2.0
@@ -32,6 +37,7 @@ class Outcome:
     :param acknowledged: writes among them
     :param boots: of all nodes together
     :param term: reached
+    :param changes: of the membership
     """
 
     digest: str
@@ -39,6 +45,20 @@ class Outcome:
     acknowledged: int
     boots: int
     term: int
+    changes: int
+
+
+@implementer(ILogObserver)
+class _Unheard:
+    """Collects exceptions in Deferreds that nobody waits for: they are only logged."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        """Look at one event of the log."""
+        if "log_failure" in event and event.get("log_namespace") == Deferred.__module__:
+            self.failures.append(event["log_failure"])
 
 
 def run(
@@ -46,6 +66,8 @@ def run(
     names: str = "abc",
     *,
     storm_s: float = 12.0,
+    durable: bool = False,
+    reconfigure: bool = False,
     options: Options | None = None,
     configure: Callable[[Config], Config] = lambda config: config,
 ) -> Outcome:
@@ -53,9 +75,26 @@ def run(
 
     :param names: one letter per node
     :param storm_s: how long faults happen, in simulated seconds
+    :param durable: whether on the production storage
+    :param reconfigure: whether members come and go
     :raises AssertionError: naming the promise that was broken
     """
-    cluster = Cluster(seed, names, options=options, configure=configure)
+    unheard = _Unheard()
+    globalLogPublisher.addObserver(unheard)
+    try:
+        outcome = _run(
+            Cluster(seed, names, durable=durable, options=options, configure=configure),
+            storm_s=storm_s,
+            reconfigure=reconfigure,
+        )
+    finally:
+        globalLogPublisher.removeObserver(unheard)
+    assert not unheard.failures, unheard.failures[0].getTraceback()
+    return outcome
+
+
+def _run(cluster: Cluster, *, storm_s: float, reconfigure: bool) -> Outcome:
+    seed = cluster.seed
     cluster.boot()
     cluster.await_leader()
     record = Record()
@@ -66,11 +105,16 @@ def run(
         client.start()
     nemesis = Nemesis(cluster, Random(f"{seed}/nemesis"))
     nemesis.start()
+    reshuffle = Reshuffle(cluster, Random(f"{seed}/reshuffle"))
+    if reconfigure:
+        reshuffle.start()
     cluster.run_for(storm_s)
+    reshuffle.stop()
     nemesis.stop()
     cluster.result(_write_at_last(cluster), limit_s=HEAL_S)
     for client in clients:
         client.stop()
+    reshuffle.forget_strangers()
     cluster.converge()
     _judge(cluster, record)
     assert cluster.leader is not None
@@ -80,6 +124,7 @@ def run(
         len(record.acknowledged),
         sum(node.boots for node in cluster.nodes.values()),
         cluster.leader.replica.term,
+        reshuffle.changes,
     )
 
 
@@ -116,8 +161,12 @@ def _judge(cluster: Cluster, record: Record) -> None:
     assert late is None, f"older than its bound: {late}"
     back = record.freshness.backwards()
     assert back is None, f"went backwards: {back}"
-    for node in cluster.nodes.values():
-        assert node.failure is None, f"{node.name} crashed by itself: {node.failure}"
+    for failure in cluster.failures:
+        # A disk that fails to sync ends its node; nothing else may.
+        by_disk = isinstance(failure.value, StorageError | OSError) and not isinstance(
+            failure.value, Corrupt | DataLost
+        )
+        assert by_disk, f"a node crashed by itself: {failure}"
 
 
 if __name__ == "__main__":

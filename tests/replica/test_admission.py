@@ -23,7 +23,7 @@ class TestAdmission:
     """Nothing gets an index that the log has no reserved room for [18]."""
 
     def setup_method(self) -> None:
-        self.platter = Platter.blank()
+        self.platter = Platter()
         self.admission = Admission(_Small(Clock(), self.platter, Random(1)), patience_s=1.0)
 
     def test_counts_what_is_not_saved_yet(self) -> None:

@@ -14,7 +14,7 @@ from raftdb.simulation import storm
 
 
 class TestAStorm:
-    """Under crashes, cuts, pauses, loss and hanging disks every promise is kept, and it heals."""
+    """Under crashes, cuts, pauses, loss and bad disks every promise is kept, and it heals."""
 
     @pytest.mark.parametrize("seed", range(20))
     def test_three_nodes(self, seed: int) -> None:
@@ -31,10 +31,10 @@ class TestAStorm:
     @pytest.mark.parametrize("seed", range(200, 204))
     def test_one_node(self, seed: int) -> None:
         """Alone, durability is all there is."""
-        outcome = storm.run(seed, "a")
+        outcome = storm.run(seed, "a", durable=True)
         assert outcome.acknowledged > 0
 
-    @pytest.mark.parametrize("seed", range(300, 312))
+    @pytest.mark.parametrize("seed", range(300, 310))
     def test_with_many_snapshots(self, seed: int) -> None:
         """Whoever was away for a moment finds the log compacted and needs a snapshot."""
 
@@ -42,6 +42,17 @@ class TestAStorm:
             return replace(config, apply_bytes_max=300, append_bytes_max=500)
 
         storm.run(seed, options=Options(snapshot_entries=15), configure=small)
+
+    @pytest.mark.parametrize("seed", range(400, 412))
+    def test_on_the_production_storage(self, seed: int) -> None:
+        """Torn batches, lost names, failing syncs and full disks below, members above."""
+        options = Options(snapshot_entries=20)
+        storm.run(seed, durable=True, reconfigure=True, options=options)
+
+    @pytest.mark.parametrize("seed", range(500, 508))
+    def test_while_members_come_and_go(self, seed: int) -> None:
+        """Learners, promotions, removals and swaps, of the leader too."""
+        storm.run(seed, "abcde", reconfigure=True)
 
 
 class TestAReplay:
@@ -55,7 +66,10 @@ class TestAReplay:
 
 
 def _run(hash_seed: str) -> str:
-    code = "from raftdb.simulation.storm import run; print(run(7, 'abcde', storm_s=4.0))"
+    code = (
+        "from raftdb.simulation.storm import run;"
+        "print(run(7, 'abcde', storm_s=4.0, durable=True, reconfigure=True))"
+    )
     root = Path(storm.__file__).parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
     done = subprocess.run(

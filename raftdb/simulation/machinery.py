@@ -1,0 +1,234 @@
+"""A machine with the production storage on a lossy disk, and threads that take their time.
+
+A save is done by a simulated writer thread a little after it was asked for. When the power fails,
+what the thread had begun is done up to some point, and of what was not synced the disk keeps what
+chance lets it keep: torn batches, lost names. Recovery is the production code's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from raftdb.errors import RaftDBError, StorageError
+from raftdb.raft.types import Entry, HardState, MemberID, SnapshotMetadata
+from raftdb.simulation.disk import LossyDisk
+from raftdb.storage import DataDirectory, DurableStorage, Identity, StorageLimits
+
+T = TypeVar("T")
+
+DATA_DIRECTORY = "/data"
+LIMITS = StorageLimits(
+    segment_bytes=4096 + 32 * 512,
+    spare_segments=2,
+    reserve_bytes=2048,
+    free_bytes_min=0,
+    slice_bytes=4096,
+    sync_bytes=16_384,
+)
+"""Segments of 16 KiB, so that a short run rotates many times."""
+
+STREAM_BYTES = 8192
+"""Of a snapshot file, in one piece from machine to machine."""
+
+
+class PowerFailure(BaseException):
+    """The power is gone in the middle of a piece of work; nobody catches that."""
+
+
+class FusedDisk(LossyDisk):
+    """A lossy disk whose power can fail after a number of further operations."""
+
+    fuse: int | None = None
+
+    def unlink(self, path: str) -> None:
+        """Remove a name, if there is power."""
+        self._burn()
+        super().unlink(path)
+
+    def fsync_dir(self, path: str) -> None:
+        """Bring names to the platter, if there is power."""
+        self._burn()
+        super().fsync_dir(path)
+
+    def check_writable(self, path: str) -> None:
+        """Let a write pass, if there is power."""
+        self._burn()
+        super().check_writable(path)
+
+    def fails_sync(self) -> bool:
+        """Let a sync pass, if there is power."""
+        self._burn()
+        return super().fails_sync()
+
+    def _burn(self) -> None:
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                raise PowerFailure
+
+
+class SimulatedThread:
+    """Does one piece of work after the other, each a little later.
+
+    :param clock: the node's own
+    :param machine: whose disk it works on
+    :param rng: draws how long a piece of work takes
+    """
+
+    def __init__(self, clock: IReactorTime, machine: DurableMachine, rng: Random) -> None:
+        self._clock = clock
+        self._machine = machine
+        self._rng = rng
+        self._queue: deque[tuple[Callable[[], object], Deferred[Any]]] = deque()
+        self._busy = False
+
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
+        """Fire with what ``work`` returns or raises."""
+        done: Deferred[T] = Deferred()
+        self._queue.append((work, done))
+        if not self._busy:
+            self._busy = True
+            self._schedule()
+        return done
+
+    def interrupt(self, rng: Random) -> None:
+        """Let the power fail in the middle of the piece of work in hand, if there is one."""
+        if self._queue and rng.random() < 0.7:
+            work, _ = self._queue[0]
+            disk = self._machine.disk
+            disk.fuse = rng.randrange(8)
+            try:
+                work()
+            except (PowerFailure, OSError, StorageError):
+                pass
+            finally:
+                disk.fuse = None
+        self._queue.clear()
+
+    def _schedule(self) -> None:
+        machine = self._machine
+        delay_s = self._rng.uniform(machine.save_min_s, machine.save_max_s)
+        self._clock.callLater(delay_s, self._next)
+
+    def _next(self) -> None:
+        if self._machine.hangs:
+            self._schedule()
+            return
+        work, done = self._queue.popleft()
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  # whatever it is goes to who asked
+            done.errback(error)
+        else:
+            done.callback(result)
+        self._busy = bool(self._queue)
+        if self._busy:
+            self._schedule()
+
+
+class DurableMachine:
+    """One node's machine: what is on its disk outlives the node.
+
+    :param member: whose data directory it holds
+    :param cluster_id: of that member's cluster
+    :param hard_state: in force from the start
+    :param entries: that the log begins with
+    :param rng: decides what a power failure leaves
+    """
+
+    def __init__(
+        self,
+        member: MemberID,
+        cluster_id: int,
+        *,
+        hard_state: HardState | None,
+        entries: Sequence[Entry],
+        rng: Random,
+    ) -> None:
+        self.hangs = False
+        self.save_min_s = 0.0001
+        self.save_max_s = 0.002
+        self.disk = FusedDisk(rng)
+        self.storage: DurableStorage | None = None
+        self._rng = rng
+        self._threads: list[SimulatedThread] = []
+        directory = DataDirectory.open(self.disk, DATA_DIRECTORY)
+        directory.create(
+            Identity(member.id, member.incarnation, cluster_id),
+            hard_state=hard_state,
+            entries=entries,
+            limits=LIMITS,
+            entropy=rng.randbytes,
+        )
+        directory.close()
+
+    def boot(self, clock: IReactorTime, rng: Random) -> DurableStorage:
+        """Recover what the disk holds."""
+        directory = DataDirectory.open(self.disk, DATA_DIRECTORY)
+        self._threads = [SimulatedThread(clock, self, rng) for _ in range(2)]
+        writer, filler = self._threads
+        try:
+            self.storage = directory.recover(
+                run=writer, fill=filler, limits=LIMITS, entropy=rng.randbytes
+            )
+        except BaseException:
+            directory.close()
+            raise
+        return self.storage
+
+    def crash(self) -> None:
+        """Lose the power, or only the process, in the middle of whatever is being written."""
+        power = self._rng.random() < 0.7
+        for thread in self._threads:
+            thread.interrupt(self._rng)
+        self._threads = []
+        self.storage = None
+        if power:
+            self.disk.lose_power()
+        else:
+            self.disk.kill_process()
+
+    def fill(self, full: bool) -> None:
+        """Let the disk be full, or give it room again."""
+        self.disk.capacity_bytes = 0 if full else None
+
+    def fail(self) -> None:
+        """Let the next sync fail."""
+        self.disk.syncs_to_fail = 1
+
+    def mend(self) -> None:
+        """Let the disk be a good one from now on."""
+        self.hangs = False
+        self.disk.syncs_to_fail = 0
+        self.fill(full=False)
+
+    def receive(self, source: object, metadata: SnapshotMetadata) -> Deferred[bool]:
+        """Stream a snapshot file over from another machine; say whether it is durable here."""
+        assert isinstance(source, DurableMachine)
+        return Deferred.fromCoroutine(self._receive(source, metadata))
+
+    async def _receive(self, other: DurableMachine, metadata: SnapshotMetadata) -> bool:
+        here, there = self.storage, other.storage
+        if here is None or there is None:
+            return False
+        try:
+            source = await there.open_snapshot_file(metadata.last)
+        except RaftDBError:
+            return False
+        receiving = here.receive_snapshot(metadata, source.size)
+        try:
+            for offset in range(0, source.size, STREAM_BYTES):
+                await receiving.write(offset, await source.read_at(offset, STREAM_BYTES))
+            await receiving.commit()
+        except (RaftDBError, OSError):
+            await receiving.abort()
+            return False
+        finally:
+            source.close()
+        return True

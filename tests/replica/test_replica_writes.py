@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from raftdb.database import Level
+from raftdb.errors import (
+    LeadershipLost,
+    NotLeader,
+    Overloaded,
+    ProposalDropped,
+    ShuttingDown,
+    Timeout,
+)
+from raftdb.kv.values import KeyValue, PutResult
+from raftdb.raft.types import Role
+from raftdb.replica import Options
+from raftdb.simulation.cluster import Cluster, SimulatedNode
+
+Outcome: TypeAlias = Callable[[Deferred[Any]], object]
+
+
+def started(names: str = "abc", seed: int = 1, **options: Any) -> tuple[Cluster, SimulatedNode]:
+    cluster = Cluster(seed, names, options=Options(**options))
+    cluster.boot()
+    return cluster, cluster.await_leader()
+
+
+class TestAWrite:
+    """A write is answered when it is applied here and durable on a quorum, not before."""
+
+    def test_is_acknowledged_with_its_revision(self) -> None:
+        """The state machine's result comes back."""
+        cluster, leader = started()
+        result = cluster.result(leader.database.put([(b"k", b"v")]))
+        assert result == PutResult(1)
+
+    def test_is_visible_on_followers_at_once(self) -> None:
+        """The commit index does not wait for the next heartbeat."""
+        cluster, leader = started()
+        cluster.result(leader.database.put([(b"k", b"v")]))
+        follower = cluster.followers[0]
+        waited_s = cluster.run_while(lambda: follower.machine.kv.get(b"k") is None)
+        assert waited_s < 0.01
+
+    def test_is_refused_on_a_follower_with_the_way_to_the_leader(self, outcome: Outcome) -> None:
+        """The error names the leader and where clients reach it."""
+        cluster, leader = started()
+        error = outcome(cluster.followers[0].database.put([(b"k", b"v")]))
+        assert isinstance(error, NotLeader)
+        assert (error.leader, error.http_address) == (leader.name, f"{leader.name}.http:1")
+
+    def test_waits_for_the_fsync_also_alone(self, outcome: Outcome) -> None:
+        """One node promises no more than its disk holds."""
+        cluster, leader = started("a")
+        leader.machinery.hangs = True
+        written = leader.database.put([(b"k", b"v")])
+        cluster.run_for(0.3)
+        assert outcome(written) == "pending"
+        leader.machinery.hangs = False
+        cluster.run_for(0.1)
+        assert outcome(written) == PutResult(1)
+
+    def test_needs_no_fast_leader_disk(self, outcome: Outcome) -> None:
+        """The leader's disk works beside its followers': two of them are a quorum without it."""
+        cluster, leader = started()
+        leader.machinery.hangs = True
+        leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+        cluster.run_for(0.05)
+        commits = [node.replica.core.state.log.durable for node in cluster.followers]
+        assert min(commits) == max(commits) > leader.replica.core.state.log.durable
+        assert outcome(leader.database.get(b"k", Level.STALE)) is None
+
+    def test_is_never_acknowledged_after_a_failed_fsync(self, outcome: Outcome) -> None:
+        """The node ends by the injected crash, and nobody hears a yes."""
+        cluster, leader = started("a")
+        leader.machinery.fail()
+        written = leader.database.put([(b"k", b"v")])
+        cluster.run_for(0.1)
+        assert leader.failure is not None
+        assert isinstance(outcome(written), LeadershipLost)
+        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), ShuttingDown)
+
+    def test_finds_its_whole_page_applied_when_answered(self) -> None:
+        """A callback that reads under the lease must not see a state older than its index says."""
+        cluster, leader = started()
+        seen: list[object] = []
+
+        def read(_: object) -> None:
+            found = leader.database.get(b"second", Level.DEFAULT)
+            found.addCallback(lambda kv: seen.append(kv and kv.value))
+
+        first = leader.database.put([(b"first", b"1")]).addCallback(read)
+        second = leader.database.put([(b"second", b"2")])
+        cluster.result(first)
+        cluster.result(second)
+        assert seen == [b"2"]
+
+
+class TestAnUndecidedWrite:
+    """Only its index decides a write, or the end of patience [28]."""
+
+    def test_is_not_applied_when_another_entry_took_its_place(self, outcome: Outcome) -> None:
+        """A leader that was cut off learns it when it comes back, not when it steps down."""
+        cluster, old = started()
+        cluster.network.isolate(old.name)
+        written = old.database.put([(b"k", b"lost")], timeout_s=60)
+        cluster.run_while(lambda: old.replica.role is Role.LEADER)
+        cluster.run_for(1.0)
+        assert outcome(written) == "pending"
+        cluster.put(b"k", b"kept")
+        cluster.network.mend()
+        cluster.converge()
+        assert isinstance(outcome(written), ProposalDropped)
+
+    def test_succeeds_when_another_leader_commits_it(self, outcome: Outcome) -> None:
+        """Its entry was taken over: a deposed leader that said no would have lied."""
+        cluster, old = started()
+        for follower in cluster.followers:
+            cluster.network.cut(follower.name, old.name)
+        written = old.database.put([(b"k", b"v")], timeout_s=60)
+        cluster.run_while(lambda: cluster.leader is old or cluster.leader is None)
+        cluster.network.mend()
+        cluster.put(b"other", b"v")
+        cluster.converge()
+        assert isinstance(outcome(written), PutResult)
+        assert old.machine.kv.get(b"k") is not None
+
+    def test_is_unknown_at_its_deadline(self, outcome: Outcome) -> None:
+        """A client is not left without an answer, and not given a wrong one."""
+        cluster, leader = started()
+        cluster.network.isolate(leader.name)
+        written = leader.database.put([(b"k", b"v")], timeout_s=0.3)
+        cluster.run_for(0.36)
+        assert isinstance(outcome(written), Timeout)
+
+    def test_is_unknown_where_a_snapshot_jumps_over_it(self, outcome: Outcome) -> None:
+        """The snapshot's state says nothing of whose entry stood at the index."""
+        cluster, old = started(snapshot_entries=10)
+        cluster.network.isolate(old.name)
+        written = old.database.put([(b"k", b"lost")], timeout_s=60)
+        cluster.run_while(lambda: cluster.leader is old or cluster.leader is None)
+        for number in range(60):
+            cluster.put(b"k", b"%d" % number)
+        cluster.network.mend()
+        cluster.converge()
+        assert isinstance(outcome(written), LeadershipLost)
+
+    def test_goes_on_when_its_client_hangs_up(self) -> None:
+        """Cancelling ends the waiting, never the write."""
+        cluster, leader = started()
+        written = leader.database.put([(b"k", b"v")])
+        written.addErrback(lambda _: None)
+        written.cancel()
+        cluster.run_for(0.1)
+        assert isinstance(leader.machine.kv.get(b"k"), KeyValue)
+
+
+class TestLimits:
+    """Beyond a named limit there is a quick refusal."""
+
+    def test_waiting_requests_are_capped(self, outcome: Outcome) -> None:
+        """Writes and reads count together [30]."""
+        cluster, leader = started(waiting_max=3)
+        cluster.network.isolate(leader.name)
+        for _ in range(2):
+            leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+        leader.replica.read_barrier(5.0).addErrback(lambda _: None)
+        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
+        assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
+
+    def test_without_log_space_a_write_gets_no_index(self, outcome: Outcome) -> None:
+        """It is refused definitely, reads go on, and with space so do writes [18]."""
+        cluster, leader = started("a")
+        last = leader.replica.status().raft.last
+        leader.machinery.fill(full=True)
+        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
+        assert leader.replica.status().raft.last == last
+        assert cluster.result(leader.database.get(b"k", Level.CONSISTENT)) is None
+        leader.machinery.fill(full=False)
+        assert isinstance(cluster.result(leader.database.put([(b"k", b"v")])), PutResult)
+
+    def test_without_log_space_leadership_moves_on(self, outcome: Outcome) -> None:
+        """Somebody else may have room; the full node goes on voting."""
+        cluster, full = started()
+        full.machinery.fill(full=True)
+        assert isinstance(outcome(full.database.put([(b"k", b"v")])), Overloaded)
+        cluster.run_while(lambda: cluster.leader in {full, None}, limit_s=1.0)
+        cluster.put(b"k", b"v", limit_s=0.5)
+        cluster.run_for(1.0)
+        assert full.replica.applied < cluster.leader.replica.applied  # type: ignore[union-attr]  # there is one
+        full.machinery.fill(full=False)
+        cluster.converge(limit_s=1.0)
+
+
+class TestStopping:
+    """A stop answers what is in flight and leaves the storage alone afterwards."""
+
+    def test_takes_nothing_new(self, outcome: Outcome) -> None:
+        """Refused, so that the client may go elsewhere."""
+        _, leader = started()
+        leader.replica.stop()
+        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), ShuttingDown)
+        assert isinstance(outcome(leader.replica.read_barrier(1.0)), ShuttingDown)
+
+    def test_answers_what_is_in_flight(self, outcome: Outcome) -> None:
+        """Within the grace an accepted write gets its result."""
+        cluster, leader = started()
+        written = leader.database.put([(b"k", b"v")])
+        stopped = leader.replica.stop(grace_s=1.0)
+        cluster.result(stopped, limit_s=0.5)
+        assert isinstance(outcome(written), PutResult)
+
+    def test_ends_the_rest_as_unknown(self, outcome: Outcome) -> None:
+        """What a quorum has not answered by then may still happen."""
+        cluster, leader = started()
+        cluster.network.isolate(leader.name)
+        written = leader.database.put([(b"k", b"v")])
+        cluster.result(leader.replica.stop(grace_s=0.2), limit_s=0.3)
+        assert isinstance(outcome(written), LeadershipLost)
+
+    def test_waits_for_the_save_in_hand(self, outcome: Outcome) -> None:
+        """The storage is not closed under a write; and nothing is acknowledged after the end."""
+        cluster, leader = started("a")
+        leader.machinery.hangs = True
+        written = leader.database.put([(b"k", b"v")])
+        cluster.run_for(0.01)
+        stopped = leader.replica.stop()
+        cluster.run_for(1.0)
+        assert outcome(stopped) == "pending"
+        leader.machinery.hangs = False
+        cluster.result(stopped)
+        assert isinstance(outcome(written), LeadershipLost)
+        assert cluster.clock.calls() == []

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import TypedDict
 
 from raftdb.errors import RemoteProtocolError
 from raftdb.raft.config import Config
@@ -36,6 +37,21 @@ from raftdb.simulation.safety import Safety
 
 ROUNDS_MAX = 10_000
 """Deliveries after which a network that does not come to rest is called a livelock."""
+
+
+class Options(TypedDict, total=False):
+    """What tests like to set of :class:`~raftdb.raft.config.Config`, for those who check types."""
+
+    election_ticks: int
+    heartbeat_ticks: int
+    pre_vote: bool
+    check_quorum: bool
+    append_bytes_max: int
+    inflight_messages_max: int
+    inflight_bytes_max: int
+    uncommitted_bytes_max: int
+    apply_bytes_max: int
+    reads_max: int
 
 
 def member(name: str) -> MemberID:

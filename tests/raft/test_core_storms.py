@@ -22,15 +22,15 @@ from raftdb.raft.types import (
     Role,
     Transition,
 )
-from raftdb.simulation.network import Network, Peer, member
+from raftdb.simulation.network import Network, Options, Peer, member
 
 STORMS = int(os.environ.get("RAFTDB_STORMS", "25"))
 STEPS = 1_500
-SETTINGS: tuple[dict[str, bool | int], ...] = (
-    {},
-    {"pre_vote": False},
-    {"check_quorum": False},
-    {"append_bytes_max": 70, "inflight_messages_max": 2, "apply_bytes_max": 70},
+SETTINGS = (
+    Options(),
+    Options(pre_vote=False),
+    Options(check_quorum=False),
+    Options(append_bytes_max=70, inflight_messages_max=2, apply_bytes_max=70),
 )
 
 

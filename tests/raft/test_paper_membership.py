@@ -378,10 +378,10 @@ class TestUnappliedChanges:
             network.pump(network.peer("b"))
         node.forget_leader()
         node.campaign()
-        assert node.role is Role.FOLLOWER
+        assert _role(network, "b") is Role.FOLLOWER
         node.apply_conf_change(page.entries[-1].change)
         node.campaign()
-        assert node.role is Role.PRE_CANDIDATE
+        assert _role(network, "b") is Role.PRE_CANDIDATE
 
     def test_other_entries_do_not_hinder(self) -> None:
         """Only a change can make majorities that do not meet."""

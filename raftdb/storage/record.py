@@ -70,11 +70,19 @@ def encode_record(record: Record) -> bytes:
     )
 
 
-def decode_record(payload: bytes) -> Record:
-    """Return what :func:`encode_record` was given.
+class Parts(NamedTuple):
+    """The encoded parts of a record, each empty where there is none."""
 
-    :raises RemoteProtocolError: where the payload is not one; its checksum was right, so another
-        version of the program wrote it
+    hard_state: bytes
+    snapshot: bytes
+    entries: bytes
+
+
+def split_record(payload: bytes) -> Parts:
+    """Return the parts of a record as they are.
+
+    :raises RemoteProtocolError: where the payload is not a record; its checksum was right, so
+        another version of the program wrote it
     """
     if payload[:1] != bytes((FORMAT,)):
         raise RemoteProtocolError(f"a record of format {payload[:1].hex()} is unknown")
@@ -88,8 +96,17 @@ def decode_record(payload: bytes) -> Record:
         at += 4 + length
     except StructError as error:
         raise RemoteProtocolError("a record is cut off") from error
+    return Parts(hard_state, snapshot, payload[at:])
+
+
+def decode_record(payload: bytes) -> Record:
+    """Return what :func:`encode_record` was given.
+
+    :raises RemoteProtocolError: where the payload is not a record
+    """
+    hard_state, snapshot, entries = split_record(payload)
     return Record(
         hard_state=decode_hard_state(hard_state) if hard_state else None,
         snapshot=decode_snapshot_metadata(snapshot) if snapshot else None,
-        entries=decode_entries(payload[at:]),
+        entries=decode_entries(entries),
     )

@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from raftdb.codec import decode_entries, decode_hard_state, decode_snapshot_metadata
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
 from raftdb.storage.batch import FORMAT, Kind, Place, read_header, read_payload
 from raftdb.storage.files import File, FileSystem
-from raftdb.storage.record import decode_record
+from raftdb.storage.record import Record, split_record
 from raftdb.storage.replay import Replay
 from raftdb.storage.segment import (
     ADVICE,
@@ -163,6 +164,7 @@ class _SegmentReader:
         self._image = image
         self._header = header
         self._replay = replay
+        self._hard_state = b""
 
     def read(self, chain: bytes, *, last: bool) -> _End:
         """Read all batches; stop before one that closed the log, so that it is not copied."""
@@ -177,6 +179,8 @@ class _SegmentReader:
                 self._check_rest(after, closed=True, last=last)
                 break
             end = after
+        if self._hard_state:
+            self._replay.apply(Record(decode_hard_state(self._hard_state)))
         return end
 
     def _batch(self, end: _End) -> tuple[int, _End] | None:
@@ -195,7 +199,11 @@ class _SegmentReader:
         if payload is None:
             return None
         try:
-            self._replay.apply(decode_record(payload))
+            parts = split_record(payload)
+            # Only the last hard state counts, so only that one is decoded.
+            self._hard_state = parts.hard_state or self._hard_state
+            snapshot = decode_snapshot_metadata(parts.snapshot) if parts.snapshot else None
+            self._replay.apply(Record(None, snapshot, decode_entries(parts.entries)))
         except RemoteProtocolError as error:
             raise self._corrupt(end.offset, str(error)) from error
         return header.kind, _End(end.offset + header.extent, end.sequence + 1, header.digest)

@@ -19,6 +19,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IProcessTransport,
     IReactorCore,
+    IReactorFromThreads,
     IReactorProcess,
     IReactorTime,
 )
@@ -34,7 +35,7 @@ STOP_S = 5.0
 """After which a node that was asked to end is killed."""
 
 
-class Reactor(IReactorCore, IReactorTime, IReactorProcess):
+class Reactor(IReactorCore, IReactorTime, IReactorProcess, IReactorFromThreads):
     """What the command line wants of Twisted's reactor."""
 
 

@@ -6,11 +6,13 @@ Knows nodes as processes (:mod:`raftdb.cli.cluster`) and the cluster as a client
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 from itertools import count
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from raftdb.cli.cluster import ClusterFailed, LocalCluster, Node, Reactor
 from raftdb.cli.ledger import Ledger, at_once
@@ -18,9 +20,9 @@ from raftdb.cli.story import Story
 from raftdb.client import Client
 from raftdb.client.client import Level
 
-START_S = 30.0
-FAILOVER_S = 20.0
-CATCH_UP_S = 60.0
+START_S = 90.0
+FAILOVER_S = 60.0
+CATCH_UP_S = 120.0
 BATCH_KEYS = 50
 BATCHES_AT_ONCE = 8
 READS = 500
@@ -180,7 +182,11 @@ class Demo:
         await self._wait_for_equal_indexes(nodes)
         for node in nodes:
             progress = story.progress(f"keys on {node.name}", keys)
-            difference = await self._ledger.difference(self._reactor, node.http, progress.advance)
+            difference = await deferToThread(
+                self._ledger.difference,
+                node.http,
+                partial(self._reactor.callFromThread, progress.advance),
+            )
             if difference is not None:
                 story.bad(difference)
                 return False
@@ -259,17 +265,20 @@ async def perform(reactor: Reactor, *, once: bool) -> bool:
     story = Story()
     story.line("raftdb: three nodes on this machine, real disks, real deaths")
     cluster = LocalCluster(reactor)
-    reactor.addSystemEventTrigger(
-        "before", "shutdown", lambda: Deferred.fromCoroutine(cluster.stop())
-    )
     demo = Demo(reactor, cluster, story)
+    went_well = False
     try:
         went_well = await demo.tell()
+        if went_well and not once:
+            demo.invite()
+            await Deferred()
     except ClusterFailed as failed:
         story.bad(str(failed))
-        return False
-    if went_well and not once:
-        demo.invite()
-        await Deferred()
-    story.line()
+    except CancelledError:
+        if not went_well:
+            raise
+    finally:
+        story.line()
+        story.line("stopping the nodes and removing their directory")
+        await cluster.stop()
     return went_well

@@ -1,6 +1,7 @@
 """The command ``raftdb``: parses, calls, prints, and sets the exit code.
 
-Exit codes: 0 done; 1 refused or not there; 2 wrong usage; 3 outcome unknown.
+Exit codes: 0 done; 1 refused or not there; 2 wrong usage; 3 outcome unknown; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import TypeVar
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
 from raftdb import __version__
@@ -19,21 +22,49 @@ from raftdb.cli.demo import perform
 from raftdb.client import Client
 from raftdb.errors import OutcomeUnknown, RaftDBError
 
-REFUSED, UNKNOWN = 1, 3
+T = TypeVar("T")
+
+REFUSED, UNKNOWN, INTERRUPTED = 1, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     options = _parser().parse_args(arguments)
 
-    async def run(reactor: Reactor) -> None:
+    def run(reactor: Reactor) -> Deferred[None]:
         # All of Twisted's timers go by this clock, and they stop when a wall clock is set back.
         vars(reactor)["seconds"] = time.monotonic
-        code = await _run(reactor, options)
-        if code:
-            raise SystemExit(code)
+        return _ended_by_signals(reactor, _command(reactor, options))
 
     react(run)
+
+
+def _ended_by_signals(
+    reactor: Reactor, command: Coroutine[Deferred[object], object, None]
+) -> Deferred[None]:
+    """Run ``command``; a signal cancels it, and the process waits until it has cleaned up."""
+    ended: Deferred[None] = Deferred()
+    running = Deferred.fromCoroutine(command)
+
+    def end() -> Deferred[None]:
+        running.cancel()
+        return ended
+
+    def finish(result: T) -> T:
+        ended.callback(None)
+        return result
+
+    reactor.addSystemEventTrigger("before", "shutdown", end)
+    return running.addBoth(finish)
+
+
+async def _command(reactor: Reactor, options: argparse.Namespace) -> None:
+    try:
+        code = await _run(reactor, options)
+    except CancelledError:
+        code = INTERRUPTED
+    if code:
+        raise SystemExit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

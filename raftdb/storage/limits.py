@@ -37,7 +37,7 @@ class StorageLimits(NamedTuple):
     :param free_bytes_min: of the file system, left free by the spare segments
     :param snapshots_kept: complete snapshots, the log reaches back to the oldest of them
     :param chunk_bytes_max: of one chunk in a snapshot file
-    :param slice_bytes: of a snapshot verified, or of zeros written, in one piece of work
+    :param slice_bytes: of a received snapshot verified in one piece of work
     :param sync_bytes: of a snapshot written between two syncs, so that none takes long
     """
 

@@ -123,8 +123,14 @@ class Wal:
         return partial(self._write, batch)
 
     def close(self) -> Callable[[], None]:
-        """Return the work that writes a closing batch and lets go of the file."""
-        write = self.append(Record(None), Kind.CLOSE)
+        """Return the work that writes a closing batch and lets go of the file.
+
+        Where the segment is full it only lets go: a segment is not begun to say that it is over.
+        """
+        record = Record(None)
+        if self._offset + extent_for(len(encode_record(record))) > self._header.size:
+            return self.abandon
+        write = self.append(record, Kind.CLOSE)
 
         def work() -> None:
             try:

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from raftdb.errors import Compacted
+from raftdb.peer.snapshots import SnapshotFiles
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import (
     ConfChange,
@@ -42,8 +43,11 @@ class TestTheSeam:
 
     def test_fits_by_shape(self, bench: Workbench) -> None:
         """The type checker is the test."""
-        storage: Storage = bench.begin()
+        durable = bench.begin()
+        storage: Storage = durable
+        files: SnapshotFiles = durable
         assert storage.snapshot_index == 0
+        assert files is durable
 
 
 class TestWhatIsSaved:

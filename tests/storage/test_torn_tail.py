@@ -432,6 +432,18 @@ class TestACleanStop:
         bench.disk.overwrite(path, image[: used - 3].ljust(len(image), b"\0"))
         assert log_of(bench.restart()) == before
 
+    def test_in_a_full_segment_is_a_plain_stop(self) -> None:
+        """No segment is begun just to say that the log is over."""
+        bench = Workbench(Random(7))
+        storage = bench.begin()
+        fill_log(storage, 1, 16)
+        used = len(bench.disk.contents(bench.segments()[0]).rstrip(b"\0"))
+        assert used == len(bench.disk.contents(bench.segments()[0]))
+        bench.disk.capacity_bytes = 0
+        outcome(storage.close())
+        bench.disk.capacity_bytes = None
+        assert len(log_of(bench.restart())) == 16
+
     def test_nothing_may_follow_it(self) -> None:
         """What would be a torn tail elsewhere is damage behind a closing batch."""
         bench = Workbench(Random(8))

@@ -58,6 +58,7 @@ _OPTIONS = (
     ),
     _Option("snapshot-entries", "snapshot_entries", int, "log entries between two snapshots"),
     _Option("snapshot-bytes", "snapshot_bytes", int, "bytes of entries between two snapshots"),
+    _Option("segment-bytes", "segment_bytes", int, "bytes of one file of the log"),
     _Option("body-bytes", "body_bytes_max", int, "largest body of an HTTP request"),
     _Option("connections", "connections_max", int, "most HTTP connections at a time"),
     _Option("waiting", "waiting_max", int, "most requests waiting for the cluster at a time"),

@@ -144,7 +144,8 @@ class Admission:
         known = data.identity.cluster_id if data.identity is not None else None
         answer = await self._joiner.join(join_request(own_record(settings, member), known))
         if data.identity is None:
-            data.create(Identity(member.id, member.incarnation, answer.cluster_id))
+            identity = Identity(member.id, member.incarnation, answer.cluster_id)
+            data.create(identity, limits=settings.storage_limits)
         self._log.info("joined: cluster={cluster}", cluster=hex128(answer.cluster_id))
         return answer.members
 
@@ -165,6 +166,7 @@ class Admission:
             Identity(member.id, member.incarnation, cluster_id),
             hard_state=batch.hard_state,
             entries=batch.entries,
+            limits=self._settings.storage_limits,
         )
         self._log.info(
             "bootstrap: {member} founded cluster={cluster}",

@@ -11,12 +11,16 @@ from typing import cast
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
 from raftdb.errors import InvalidRequest
 from raftdb.service.endpoints import listen_description, resolve_interface
+
+LAST_ACCEPTS = 100
+"""How often the port's queue is looked into before it is closed."""
 
 
 class Door(Factory):
@@ -31,7 +35,7 @@ class Door(Factory):
     def __init__(self, purpose: str) -> None:
         self._purpose = purpose
         self._behind: IProtocolFactory | None = None
-        self._port: IListeningPort | None = None
+        self._port: Port | None = None
 
     async def open(self, reactor: object, listen: str) -> None:
         """Begin to listen.
@@ -42,7 +46,7 @@ class Door(Factory):
         description = resolve_interface(listen_description(listen))
         try:
             endpoint = serverFromString(reactor, description)
-            self._port = await endpoint.listen(self)
+            self._port = cast("Port", await endpoint.listen(self))
         except (CannotListenError, ValueError, TypeError, OSError, KeyError) as error:
             raise InvalidRequest(
                 f"cannot listen for {self._purpose} on {description}: {error}"
@@ -57,10 +61,17 @@ class Door(Factory):
         factory.doStart()
 
     async def close(self) -> None:
-        """Accept nothing new; what is connected stays connected."""
+        """Accept nothing new; what is connected stays connected.
+
+        Who has connected as far as the kernel knows is let in first: closing the port would reset
+        the connection, and the client could not tell whether its request had been read.
+        """
         port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
+        if port is None:
+            return
+        for _ in range(LAST_ACCEPTS):
+            port.doRead()  # Twisted accepts only a few at a time
+        await maybeDeferred(port.stopListening)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Answer a connection, or hang up where nobody is there to answer."""

@@ -39,8 +39,11 @@ TRANSFER_S = 0.5
 ANSWER_S = 0.4
 """Of it, for answering what is in flight."""
 
+FLUSH_S = 0.1
+"""Of it, for the last answers to leave."""
+
 LOOK_S = 0.02
-"""Between two looks whether the state of the last run is restored."""
+"""Between two looks at something that takes a moment."""
 
 CONNECT_TIMEOUT_S = 2.0
 """For reaching another node's HTTP port."""
@@ -135,7 +138,9 @@ class Node(Service):
         return ()
 
     def _build(self, data: DataDirectory) -> Parts:
-        storage = data.recover(run=self._writer.run, fill=self._filler.run)
+        storage = data.recover(
+            run=self._writer.run, fill=self._filler.run, limits=self._settings.storage_limits
+        )
         return Parts(
             self._reactor,
             self._settings,
@@ -174,7 +179,7 @@ class Node(Service):
     # -- stop ---------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, hand over, answer, finish the save in hand, close: in this order."""
+        """Hand over, take nothing new, answer, finish the save in hand, close: in this order."""
         super().stopService()
         self._stopping = True
         return Deferred.fromCoroutine(self._stop()).addErrback(self._die)
@@ -184,11 +189,11 @@ class Node(Service):
         self._admission.stop()
         if self._starting is not None:
             self._starting.cancel()
-        await self._clients.close()
         if self._parts is not None:
             await self._stop_parts(self._parts)
         elif self._data is not None:
             self._data.close()
+        await self._clients.close()
         await self._peers.close()
         patience.cancel()
         self._log.info("stopped")
@@ -197,10 +202,20 @@ class Node(Service):
         parts.caretaker.stop()
         if parts.replica.role is Role.LEADER:
             await self._hand_over(parts)
+        # The port stays open until here: whoever comes now is told where to go, or that nothing
+        # was done, while a port that is closed first would leave its queue with broken connections.
         await parts.replica.stop(ANSWER_S)
+        await self._clients.close()
+        await self._until_answered(parts)
         parts.watch.stop()
         await parts.transport.stop()
         await parts.storage.close()
+
+    async def _until_answered(self, parts: Parts) -> None:
+        """Let the last answers leave; who keeps a connection open without asking is not waited for."""
+        ends_s = self._reactor.seconds() + FLUSH_S
+        while parts.site.connections and self._reactor.seconds() < ends_s:
+            await deferLater(self._reactor, LOOK_S)
 
     async def _hand_over(self, parts: Parts) -> None:
         """Let somebody else lead first: an orderly stop costs the clients no election timeout."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from raftdb.errors import InvalidRequest
 from raftdb.membership import check_address, check_id
 from raftdb.service.endpoints import check_dial_template, listen_description
+from raftdb.storage import StorageLimits
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -24,6 +25,9 @@ HEARTBEATS_PER_ELECTION_TIMEOUT = 4
 
 BODY_BYTES_CEILING = 4 * MiB
 """What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [30]."""
+
+OVERHEAD_BYTES = 64 * KiB
+"""What a write may need besides its body on its way into a segment."""
 
 _AT_LEAST_ONE = (
     "snapshot_entries",
@@ -53,6 +57,7 @@ class Settings:
         0 for four of them
     :param snapshot_entries: applied between two snapshots
     :param snapshot_bytes: of entries between two snapshots, whatever their number
+    :param segment_bytes: of one file of the log; a multiple of 512
     :param body_bytes_max: of one HTTP request's body
     :param connections_max: of HTTP clients at the same time
     :param waiting_max: requests waiting for the cluster at the same time
@@ -72,6 +77,7 @@ class Settings:
     election_timeout_ms: int = 0
     snapshot_entries: int = 50_000
     snapshot_bytes: int = 64 * MiB
+    segment_bytes: int = 16 * MiB
     body_bytes_max: int = 1536 * KiB
     connections_max: int = 900
     waiting_max: int = 512
@@ -92,9 +98,19 @@ class Settings:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{_option(name)} must be at least 1")
+        self._check_nesting()
+
+    def _check_nesting(self) -> None:
+        """Refuse limits that do not fit into each other [30]: body, entry, box, batch, segment."""
         if self.body_bytes_max > BODY_BYTES_CEILING:
             raise InvalidRequest(
-                f"--body-bytes must be at most {BODY_BYTES_CEILING}, what one entry can hold"
+                f"--body-bytes must be at most {BODY_BYTES_CEILING}, what one message can hold"
+            )
+        limits = self.storage_limits.check()
+        if self.body_bytes_max + OVERHEAD_BYTES + limits.reserve_bytes > self.segment_bytes:
+            raise InvalidRequest(
+                f"--segment-bytes must hold --body-bytes ({self.body_bytes_max}) and"
+                f" {OVERHEAD_BYTES + limits.reserve_bytes} bytes besides"
             )
 
     def _check_times(self) -> None:
@@ -108,6 +124,11 @@ class Settings:
         for name in ("join_timeout_s", "request_timeout_s"):
             if not getattr(self, name) > 0:
                 raise InvalidRequest(f"{_option(name)} must be above 0 seconds")
+
+    @property
+    def storage_limits(self) -> StorageLimits:
+        """What bounds the files."""
+        return StorageLimits(segment_bytes=self.segment_bytes)
 
     @property
     def tick_s(self) -> float:

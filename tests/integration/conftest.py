@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -73,9 +76,10 @@ def ask(
             return ask(method, location, body, hops=hops - 1, timeout_s=timeout_s)
         return reply
     except urllib.error.URLError as error:
-        return Reply(0 if isinstance(error.reason, ConnectionRefusedError) else -1, b"")
-    except OSError:
-        return Reply(-1, b"")
+        refused = isinstance(error.reason, ConnectionRefusedError)
+        return Reply(0 if refused else -1, repr(error.reason).encode())
+    except (OSError, http.client.HTTPException) as error:
+        return Reply(-1, repr(error).encode())
 
 
 def wait_until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
@@ -100,6 +104,12 @@ class Daemon:
     flags: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = (str(Path(sys.executable).with_name("twistd")),)
+
+    def on_failing_disk(self, **environ: str) -> None:
+        """Use the launcher with failpoints from the next start on; see ``launcher.py``."""
+        self.program = (sys.executable, str(Path(__file__).with_name("launcher.py")))
+        self.environ = {f"RAFTDB_TEST_{name.upper()}": value for name, value in environ.items()}
 
     @property
     def http(self) -> str:
@@ -125,7 +135,7 @@ class Daemon:
         """Start it with its flags, and ``more``."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         command = [
-            str(Path(sys.executable).with_name("twistd")),
+            *self.program,
             "-n",
             f"--pidfile={self.base / self.name}.pid",
             "raftdb",
@@ -187,6 +197,85 @@ class Daemon:
         return str(json.loads(reply.body)[key]) if reply.status == 200 else None
 
 
+class Workload:
+    """Writers that put one key after the other, and a journal on disk of what they were told.
+
+    Each operation is in the journal before it is sent and after it is answered. An unknown outcome
+    counts as unknown, and nothing is sent twice: a refusal is written down as one.
+
+    :param cluster: whose nodes are asked in turn
+    :param writers: how many at a time
+    """
+
+    def __init__(self, cluster: Cluster, writers: int = 3) -> None:
+        self._cluster = cluster
+        self._stopping = threading.Event()
+        self._journal = os.open(cluster.base / "journal", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(writers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, writer: int) -> None:
+        targets = itertools.cycle(list(self._cluster.nodes))
+        for number in itertools.count():
+            if self._stopping.is_set():
+                return
+            key = f"w{writer}-{number}"
+            self._note("sent", key)
+            reply = next(targets).ask("POST", "/key", json.dumps({key: key}).encode())
+            outcome = "acknowledged" if reply.status == 200 else "unknown"
+            self._note(
+                "refused" if reply.refused else outcome, key, f"{reply.status} {reply.body!r}"
+            )
+            if reply.refused:
+                time.sleep(0.02)
+
+    def _note(self, what: str, key: str, more: str = "") -> None:
+        os.write(self._journal, f"{what} {key} {more}\n".encode())
+
+    def outcomes(self) -> dict[str, str]:
+        """Return what the journal says of each key."""
+        lines = (self._cluster.base / "journal").read_text().splitlines()
+        found: dict[str, str] = {}
+        for line in lines:
+            what, key, _ = line.split(" ", 2)
+            found[key] = what
+        return found
+
+    def acknowledged(self) -> int:
+        """Count the writes acknowledged so far."""
+        return sum(1 for what in self.outcomes().values() if what == "acknowledged")
+
+    def unknown(self) -> list[str]:
+        """Return the journal's lines of unknown outcome."""
+        lines = (self._cluster.base / "journal").read_text().splitlines()
+        return [line for line in lines if line.startswith("unknown")]
+
+    def wait_for(self, more: int) -> None:
+        """Wait until that many more writes are acknowledged."""
+        wanted = self.acknowledged() + more
+        wait_until(f"{more} more writes", lambda: self.acknowledged() >= wanted)
+
+    def stop(self) -> None:
+        """End the writers."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def verify(self) -> None:
+        """Compare every key on every node: acknowledged is there, refused is not."""
+        self._cluster.wait_until_equal()
+        wrong = []
+        for key, outcome in self.outcomes().items():
+            for one in self._cluster.running:
+                value = one.get(key)
+                if (outcome == "acknowledged" and value != key) or (
+                    outcome == "refused" and value != ""
+                ):
+                    wrong.append(f"{key} was {outcome}, {one.name} has {value!r}")
+        assert not wrong, wrong[:20]
+
+
 class Cluster:
     """Several daemons under one directory, all ended with the test."""
 
@@ -195,6 +284,7 @@ class Cluster:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.nodes: list[Daemon] = []
+        self.workload: Workload | None = None
 
     def node(self, *flags: str, join: Daemon | str | None = None) -> Daemon:
         """Make one more daemon; it is not started."""
@@ -277,8 +367,15 @@ class Cluster:
 
         return wait_until("equal replicas", equal)
 
+    def load(self, writers: int = 3) -> Workload:
+        """Begin to write to all nodes."""
+        self.workload = Workload(self, writers)
+        return self.workload
+
     def end(self) -> None:
-        """Leave no process behind."""
+        """Leave no process and no writer behind."""
+        if self.workload is not None:
+            self.workload.stop()
         for one in self.nodes:
             if one.process is not None and one.process.poll() is None:
                 one.process.kill()

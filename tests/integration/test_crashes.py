@@ -1,0 +1,121 @@
+"""kill -9 of anybody, at any moment, under load: what was acknowledged is there afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Cluster
+
+ROUNDS = int(os.environ.get("RAFTDB_KILL_ROUNDS", "4"))
+"""The issue's full form has 20."""
+
+
+class TestKillNine:
+    """No acknowledged write is lost, no restart refused, replicas are equal."""
+
+    def test_of_the_leader_of_a_follower_of_all(self, cluster: Cluster) -> None:
+        """Round after round on the same directories, with snapshots in between."""
+        trio = cluster.three("--snapshot-entries", "150")
+        load = cluster.load()
+        for number in range(ROUNDS):
+            load.wait_for(40)
+            leader = cluster.leader()
+            followers = [one for one in trio if one is not leader]
+            victims = [[leader], [followers[number % 2]], trio, [leader]][number % 4]
+            for victim in victims:
+                victim.kill()
+            if len(victims) < 3:
+                load.wait_for(10)
+            for victim in victims:
+                victim.start()
+            cluster.wait_for_voters(3)
+        load.stop()
+        load.verify()
+
+
+class TestFailover:
+    """The other two serve again soon, whichever node it was."""
+
+    @pytest.mark.parametrize("victim", ["leader", "follower"])
+    def test_writes_go_on(self, cluster: Cluster, victim: str) -> None:
+        """A second is promised; ten times that fails the test. The one that returns elects nobody."""
+        trio = cluster.three()
+        cluster.put("k", "0")
+        leader = cluster.leader()
+        dead = leader if victim == "leader" else next(one for one in trio if one is not leader)
+        dead.kill()
+        begun_s = time.monotonic()
+        cluster.put("k", "1")
+        taken_s = time.monotonic() - begun_s
+        assert taken_s < 10, f"{taken_s:.2f} s until the next write"
+        term = cluster.leader().status()["term"]
+        dead.start()
+        cluster.wait_for_voters(3)
+        cluster.wait_until_equal()
+        assert cluster.leader().status()["term"] == term
+
+
+class TestEveryDurableStep:
+    """A crash right before or after any step that changes the disk."""
+
+    def test_keeps_what_was_acknowledged(self, cluster: Cluster) -> None:
+        """One node, one directory, killed at each step in turn, restarted and read each time."""
+        flags = ("--snapshot-entries", "40", "--segment-bytes", "262144", "--body-bytes", "32768")
+        one = cluster.node(*flags)
+        steps_path = cluster.base / "steps"
+        one.on_failing_disk(steps=str(steps_path))
+        one.start()
+        cluster.leader()
+        load = cluster.load(writers=2)
+        cluster.wait_until("two snapshots", lambda: load.acknowledged() > 150)
+        one.stop()
+        one.start()
+        cluster.leader()
+        one.kill()
+        steps = sorted(set(steps_path.read_text().splitlines()))
+        assert len(steps) > 20, steps
+        for step in steps:
+            one.on_failing_disk(kill_at=f"{step}:2")
+            one.start()
+            try:
+                cluster.wait_until(step, lambda: not one.runs, patience_s=3)
+            except AssertionError:
+                one.kill()  # a step of founding, or of a clean stop, which does not come again
+            one.environ = {}
+            one.start()
+            cluster.leader()
+            one.kill()
+        load.stop()
+        one.environ = {}
+        one.start()
+        cluster.leader()
+        load.verify()
+
+
+class TestCatchingUp:
+    """A node that was away past compaction comes back through a snapshot."""
+
+    def test_while_writes_go_on(self, cluster: Cluster) -> None:
+        """And the log of the others has not waited for it."""
+        trio = cluster.three("--snapshot-entries", "100")
+        cluster.put("k", "v")
+        away = next(one for one in trio if one is not cluster.leader())
+        away.kill()
+        load = cluster.load()
+        cluster.wait_until(
+            "a compacted log", lambda: cluster.leader().status()["first_index"] > 100
+        )
+        away.start()
+        cluster.wait_for_voters(3)
+        cluster.wait_until(
+            "the snapshot there", lambda: away.status().get("snapshot_index", 0) > 100
+        )
+        assert "installing a snapshot" in away.log
+        load.stop()
+        load.verify()
+        assert away.get("k") == "v"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftdb.errors import DataLost, RemoteProtocolError
+from raftdb.errors import RemoteProtocolError
 from raftdb.raft import guard
 from raftdb.raft.messages import (
     AppendEntries,
@@ -13,14 +13,12 @@ from raftdb.raft.messages import (
     RequestVote,
     TimeoutNow,
 )
-from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import (
     TERM_MAX,
     ZERO,
     ConfState,
     Entry,
     EntryID,
-    HardState,
     MemberID,
     ReadID,
     SnapshotMetadata,
@@ -108,26 +106,3 @@ class TestGuard:
                 RequestVote(sender=C, receiver=B, term=TERM_MAX + 1, last=EntryID(9, 9))
             )
         assert network["b"].term == 1
-
-
-class TestLostDataAtTheStart:
-    """What was durable must not contradict itself [1]."""
-
-    def test_a_commit_beyond_the_log_stops_the_node(self) -> None:
-        """Entries that were committed are gone."""
-        storage = MemoryStorage(hard_state=HardState(1, None, 3), conf_state=CONF)
-        with pytest.raises(DataLost, match="committed, but the log ends at 0"):
-            Network(2).start("c", storage)
-
-    def test_a_log_ahead_of_the_term_stops_the_node(self) -> None:
-        """The vote of that term is gone, too, and it might vote twice."""
-        storage = MemoryStorage(hard_state=HardState(1), conf_state=CONF, entries=(Entry(2, 1),))
-        with pytest.raises(DataLost, match="the vote of that term is lost"):
-            Network(2).start("c", storage)
-
-    def test_what_fits_together_starts(self) -> None:
-        """At the edge of both."""
-        storage = MemoryStorage(
-            hard_state=HardState(2, None, 1), conf_state=CONF, entries=(Entry(2, 1),)
-        )
-        assert Network(2).start("c", storage).node.commit == 1

@@ -1,0 +1,108 @@
+"""The command ``raftdb`` against real nodes, and the demonstration as its users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from raftdb.cli.ledger import Ledger
+from raftdb.client import Client
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Cluster, Daemon
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def raftdb(*arguments: str, given: bytes = b"", temporary: Path | None = None) -> tuple[int, str]:
+    """Run one command; return its exit code and what it printed."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if temporary is not None:
+        environ["TMPDIR"] = str(temporary)
+    done = subprocess.run(
+        [sys.executable, "-m", "raftdb.cli", *arguments],
+        cwd=ROOT,
+        env=environ,
+        input=given,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@pytest.fixture(name="node")
+def node_fixture(cluster: Cluster) -> Daemon:
+    """Return one node that leads itself."""
+    node = cluster.node().start()
+    cluster.leader()
+    return node
+
+
+class TestCommands:
+    """What a shell script needs: the value on standard output, the outcome as the exit code."""
+
+    def test_put_get_delete(self, node: Daemon) -> None:
+        """Keys are any text, values any bytes."""
+        at = f"--endpoint={node.http}"
+        assert raftdb("put", at, "a/b ☃", "snow") == (0, "")
+        assert raftdb("get", at, "a/b ☃", "--level=consistent") == (0, "snow")
+        assert raftdb("put", at, "raw", "-", given=b"from\nstdin") == (0, "")
+        assert raftdb("get", at, "raw") == (0, "from\nstdin")
+        assert raftdb("delete", at, "raw") == (0, "")
+        code, text = raftdb("get", at, "raw")
+        assert (code, "no key" in text) == (1, True)
+        code, text = raftdb("delete", at, "raw")
+        assert (code, "no key" in text) == (1, True)
+
+    def test_status_is_json(self, node: Daemon) -> None:
+        """As the node tells it."""
+        code, text = raftdb("status", f"--endpoint={node.http}")
+        assert code == 0
+        assert '"role": "leader"' in text
+
+    def test_nobody_there_is_a_refusal(self, cluster: Cluster) -> None:
+        """A write that could not be sent surely did not happen."""
+        absent = cluster.node()
+        code, text = raftdb("put", f"--endpoint={absent.http}", "--timeout=0.5", "k", "v")
+        assert code == 1
+        assert absent.http in text
+
+
+class TestLedger:
+    """The comparison that the demonstration stands on must be able to fail."""
+
+    def test_one_differing_key_is_found(self, node: Daemon) -> None:
+        """Also a missing one; and a node that does not answer is no success."""
+        ledger = Ledger(cast("Client", None))  # it only compares here
+        ledger.acknowledged = {f"k{n}": "v" for n in range(250)}
+        for key in ledger.acknowledged:
+            node.ask("PUT", f"/api/kv?key={key}", b"v")
+        seen: list[int] = []
+        assert ledger.difference(node.http, seen.append) is None
+        assert sum(seen) == 200
+        node.ask("PUT", "/api/kv?key=k200", b"other")
+        assert "'k200'" in str(ledger.difference(node.http, seen.append))
+        node.ask("DELETE", "/api/kv?key=k100")
+        assert "'k100'" in str(ledger.difference(node.http, seen.append))
+        node.kill()
+        assert "did not answer" in str(ledger.difference(node.http, seen.append))
+
+
+@pytest.mark.slow
+class TestDemo:
+    """``make demo ONCE=1``, without make."""
+
+    def test_tells_its_story_and_cleans_up(self, tmp_path: Path) -> None:
+        """Exit code 0, every node compared, nothing left behind."""
+        code, text = raftdb("demo", "--once", temporary=tmp_path)
+        assert code == 0, text
+        for name in ("node01", "node02", "node03"):
+            assert f"{name} holds all" in text
+        assert "one state everywhere" in text
+        assert list(tmp_path.iterdir()) == []

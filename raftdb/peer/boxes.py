@@ -124,23 +124,25 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def proto_init(self, string: bytes) -> str:
         """Begin a box."""
         self._box_bytes = 0
-        return self._next(super().proto_init(string))
+        state: str = super().proto_init(string)
+        return state
 
     def proto_key(self, string: bytes) -> str:
         """Take a key, or the end of the box."""
         self._count(string)
-        state = super().proto_key(string)
+        state: str = super().proto_key(string)
         # The length of a value is judged before the value is awaited, so a box that would be too
         # large is never collected.
         if state == "value":
             room = self.box_bytes_max - self._box_bytes - _PREFIX_BYTES
             self.MAX_LENGTH = max(0, min(_VALUE_BYTES_MAX, room))
-        return self._next(state)
+        return state
 
     def proto_value(self, string: bytes) -> str:
         """Take a value."""
         self._count(string)
-        return self._next(super().proto_value(string))
+        state: str = super().proto_value(string)
+        return state
 
     def lengthLimitExceeded(self, length: int) -> None:
         """Refuse a key or a value by its announced length."""
@@ -165,12 +167,6 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         error = failure.value
         assert isinstance(error, Exception)
         self.violated(error)
-
-    def _next(self, state: str) -> str:
-        """Stay where we are unless we are closing: then nothing more is parsed."""
-        if self.is_closing:
-            self.recvd = b""
-        return state
 
     def _count(self, string: bytes) -> None:
         self._box_bytes += _PREFIX_BYTES + len(string)

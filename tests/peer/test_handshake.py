@@ -208,6 +208,21 @@ class TestDuplicates:
         assert not caller.is_cut
         assert a.transport.is_connected(b.member)
 
+    def test_who_hangs_up_during_the_live_check_is_not_counted_in(
+        self, town: Town, call: Call
+    ) -> None:
+        """A connection that is gone when it is judged leaves nothing behind."""
+        a, b = town.meet("a", "b")
+        caller = call("a")
+        town.wires.part("a", "b")
+        caller.hello(id=b"b", boot=b"99")
+        accepted = next(reversed(a.transport._accepted))
+        accepted.abort()
+        town.run(town.limits.ping_timeout_s + 0.05)
+        assert accepted.is_closed
+        assert accepted not in a.transport._registry
+        assert a.transport._registry.of(b.member) == []
+
     def test_a_second_connection_of_the_same_process_replaces_the_first(
         self, town: Town, call: Call
     ) -> None:

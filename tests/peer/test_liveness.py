@@ -131,6 +131,56 @@ class TestPulse:
         pulse.stop()
         assert clock.getDelayedCalls() == []
 
+    def test_traffic_is_no_answer_on_control(self) -> None:
+        """It may come from somebody who does not hear us."""
+        assert self.deaths_under_traffic(progress_counts=False) == 1
+
+    def test_traffic_buys_time_on_bulk(self) -> None:
+        """The answer may stand behind megabytes that are still moving."""
+        assert self.deaths_under_traffic(progress_counts=True) == 0
+
+    def test_a_blocked_transport_is_pinged_whatever_arrives(self) -> None:
+        """Nothing goes out, so somebody has to find out whether anything ever will."""
+        clock = Clock()
+        pings: list[None] = []
+
+        def ping() -> Deferred[dict[str, object]]:
+            pings.append(None)
+            return Deferred()
+
+        pulse = Pulse(
+            clock,
+            idle_s=0.1,
+            patience_s=0.2,
+            progress_counts=False,
+            is_blocked=lambda: True,
+            ping=ping,
+            dead=lambda: None,
+        )
+        for _ in range(4):
+            pulse.progressed()
+            clock.advance(0.02)
+        assert len(pings) == 1
+
+    def deaths_under_traffic(self, *, progress_counts: bool) -> int:
+        """Count deaths where a Ping stays unanswered while other bytes keep coming."""
+        clock = Clock()
+        deaths: list[Pulse] = []
+        pulse = Pulse(
+            clock,
+            idle_s=0.1,
+            patience_s=0.2,
+            progress_counts=progress_counts,
+            is_blocked=lambda: False,
+            ping=Deferred,
+            dead=lambda: deaths.append(pulse),
+        )
+        clock.pump([0.05] * 3)
+        for _ in range(40):
+            pulse.progressed()
+            clock.advance(0.05)
+        return len(deaths)
+
     def test_silence_is_death_once(self) -> None:
         """An unanswered Ping is reported once."""
         clock = Clock()

@@ -105,6 +105,13 @@ class TestBeforeHello:
             sent += len(pair)
         assert sent <= town.limits.hello_box_bytes_max + 100
 
+    def test_keys_without_values_count(self, town: Town, call: Call) -> None:
+        """Nothing is for free, not even nothing."""
+        town.build("a")
+        caller = call("a")
+        caller.say(b"".join(b"\x00\x0akey%07d\x00\x00" % number for number in range(300)))
+        assert caller.is_cut
+
     def test_a_value_is_refused_by_its_length(self, town: Town, call: Call) -> None:
         """Nobody waits for the 60,000 bytes that are announced."""
         town.build("a")
@@ -167,6 +174,15 @@ class TestAfterHello:
         caller.say(box.replace(TERM_MAX.to_bytes(8, "big"), (TERM_MAX + 1).to_bytes(8, "big")))
         assert caller.is_cut
         assert a.delivered == []
+
+    def test_a_second_Hello_is_a_breach(self, town: Town, call: Call) -> None:  # noqa: N802
+        """Nobody becomes somebody else on the way."""
+        a = town.build("a")
+        caller = call("a")
+        caller.hello()
+        caller.hello(id=b"y")
+        assert caller.is_cut
+        assert [facts.member for facts, _ in a.hellos] == [X]
 
     def test_nothing_is_heard_after_a_breach(self, town: Town, call: Call) -> None:
         """What stands behind the breach in the same piece is not delivered."""

@@ -53,9 +53,11 @@ class TestDelivery:
     def test_a_message_that_fits_no_box_is_reported(self, town: Town) -> None:
         """It is dropped here; sent, it would cost the connection."""
         a, b = town.meet("a", "b")
+        before = town.wires.attempts
         a.transport.send([town.append(a, b, bytes(town.limits.box_bytes_max))])
         town.run(0.1)
         assert a.unreachable == [b.member]
+        assert town.wires.attempts == before
         a.transport.send([town.append(a, b, b"small")])
         town.run(0.1)
         assert len(b.delivered) == 1

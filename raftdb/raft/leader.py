@@ -232,9 +232,6 @@ def _check_quorum(state: State, elapsed: int) -> None:
     if state.election_elapsed < state.config.election_ticks or not state.config.check_quorum:
         return
     state.election_elapsed = 0
-    own = state.tracker.progress.get(state.id)
-    if own is not None:
-        own.recent_active = True
     if not state.tracker.quorum_active():
         state.trace("stepped down", reason="no quorum")
         state.become_follower(state.term, None)

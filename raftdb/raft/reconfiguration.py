@@ -72,9 +72,6 @@ def _settle(state: State) -> None:
         # One entry more, for leader.maybe_commit to see that the others can go on alone.
         state.retires_at = leader.append(state).index
         transfer.abort(state, "the leader itself is removed")
-    for member in tuple(state.nudged):
-        if member not in state.tracker.progress:
-            del state.nudged[member]
     if state.transferee is not None and not state.tracker.is_voter(state.transferee):
         transfer.abort(state, "the successor does not vote any more")
     leader.maybe_commit(state)

@@ -250,7 +250,10 @@ class State:
         self._reset(self.term)
         self.role = Role.LEADER
         self.leader = self.id
-        self.tracker.progress[self.id].maybe_update(self.log.durable)  # [7b]
+        own = self.tracker.progress[self.id]
+        own.maybe_update(self.log.durable)  # [7b]
+        own.become_replicate()
+        own.recent_active = True  # and stays so: CheckQuorum resets the others alone
         self.trace("leader")
 
     def _reset(self, term: int) -> None:

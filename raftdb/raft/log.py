@@ -104,8 +104,10 @@ class RaftLog:
         if lo >= offset:
             return limited(self._tail[lo - offset : hi - offset], bytes_max)
         stored = self._storage.entries(lo, min(hi, offset), bytes_max)
+        if hi <= offset or len(stored) < offset - lo:
+            return stored
         room = bytes_max - sum(entry.size for entry in stored)
-        if hi <= offset or len(stored) < offset - lo or room < self._tail[0].size:
+        if room < self._tail[0].size:
             return stored
         return stored + limited(self._tail[: hi - offset], room)
 

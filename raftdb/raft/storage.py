@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Protocol
 
 from raftdb.errors import Compacted
@@ -101,7 +100,9 @@ class MemoryStorage:
             raise Compacted(f"index {lo} is compacted; the log begins at {self.first_index()}")
         assert lo <= hi <= self.last_index() + 1, (lo, hi, self.last_index())
         start = self._compacted.index + 1
-        return limited(islice(self._entries, lo - start, hi - start), bytes_max)
+        # Neither walks to ``lo`` nor copies up to ``hi``: the log may be long, the limit small.
+        places = range(lo - start, hi - start)
+        return limited(map(self._entries.__getitem__, places), bytes_max)
 
     def snapshot(self) -> SnapshotMetadata:
         """Return the newest snapshot's metadata."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +205,20 @@ class TestLimited:
             if count <= 1 or sum(entry.size for entry in entries[:count]) <= room
         ]
         assert limited(entries, room) == fitting[-1]
+
+
+class NeverWalked(list[Entry]):
+    """A list that is not to be gone through from its beginning."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        raise AssertionError("the whole log is walked")
+
+
+class TestALongLog:
+    """What a page costs depends on the page, not on the log."""
+
+    def test_a_page_does_not_walk_the_log(self) -> None:
+        """A follower far behind is read for again and again."""
+        storage = MemoryStorage(entries=log(*[1] * 1000))
+        storage._entries = NeverWalked(storage._entries)
+        assert len(storage.entries(500, 1001, 100)) == 3

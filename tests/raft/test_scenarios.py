@@ -47,6 +47,11 @@ class TestTheVocabulary:
             assert word.__doc__ is not None
             assert word.__doc__.startswith(f"``{name}")
 
+    def test_every_word_is_in_the_documents(self) -> None:
+        """A stranger finds it in docs/testing.md."""
+        text = (HERE.parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+        assert [word for word in VOCABULARY if f"`{word}" not in text] == []
+
     @pytest.mark.parametrize(
         "line", ["jump a", "elect", "expect leader b", "expect beauty", "elect z"]
     )

@@ -174,6 +174,10 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
             raise RemoteProtocolError(f"a box of more than {self.box_bytes_max} bytes")
 
     def _answered(self, box: amp.AmpBox) -> None:
+        # AMP forgets the question before it finds an error incomplete: who asked, a dialler say,
+        # would wait for ever.
+        if amp.ERROR in box and not {amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys():
+            raise RemoteProtocolError("an error without code or description")
         try:
             super().ampBoxReceived(box)
         except KeyError as error:

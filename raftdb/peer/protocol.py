@@ -99,6 +99,7 @@ class PeerConnection(BoxProtocol):
         self._pulse: Pulse | None = None
         self._deadline: IDelayedCall | None = None
         self._closed: list[Deferred[None]] = []
+        self._violation: Exception | None = None
         self.expected: MemberID | None = None
 
     # -- what others may ask
@@ -267,6 +268,7 @@ class PeerConnection(BoxProtocol):
     def violated(self, error: Exception) -> None:
         """End the connection and tell why."""
         if not self.is_closing:
+            self._violation = error
             self._host.violated(self, error)
             self.abort()
 
@@ -334,8 +336,9 @@ class PeerConnection(BoxProtocol):
         self.violated(TimeoutError("no sign of life"))
 
     def _fail(self, failure: Failure) -> Failure:
+        """End the connection; a breach says more than the end that it has led to."""
         self.abort()
-        return failure
+        return failure if self._violation is None else Failure(self._violation)
 
     def _leave(self) -> ByteTransport:
         """Stop everything of our own; return the transport, which is all that is left."""

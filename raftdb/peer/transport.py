@@ -220,7 +220,9 @@ class PeerTransport:
 
     def violated(self, connection: PeerConnection, error: Exception) -> None:
         """Hear why a connection is ended."""
-        self._journal.trouble(connection.peer, error)
+        is_attempt = connection.expected is not None and not connection.was_open
+        if not is_attempt:  # else its dialler tells
+            self._journal.trouble(connection.peer, error)
 
     def lost(self, connection: PeerConnection, reason: Failure) -> None:
         """Forget a connection; whatever it held may be lost."""

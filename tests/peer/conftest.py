@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -126,6 +126,7 @@ class Station:
         self.removed: set[MemberID] = set()
         self.told_removed = 0
         self.hangs_up = False
+        self.on_delivered: Callable[[], None] = lambda: None
         self.transport = PeerTransport(
             town.clock,
             local,
@@ -133,7 +134,7 @@ class Station:
             files=self.files,
             limits=town.limits,
             rng=Random(self.host),
-            deliver=self.delivered.extend,
+            deliver=self._delivered,
             unreachable=self.unreachable.append,
             snapshot_sent=lambda member, ok: self.snapshots_sent.append((member, ok)),
             hello_seen=self._hello_seen,
@@ -162,6 +163,10 @@ class Station:
         registry = self.transport._registry
         everybody = [each for member in registry.members() for each in registry.of(member)]
         return [each for each in everybody if each.facts.kind is kind]
+
+    def _delivered(self, messages: Sequence[Message]) -> None:
+        self.delivered.extend(messages)
+        self.on_delivered()
 
     def _hello_seen(self, facts: HelloFacts, refusal: Refusal | None) -> None:
         self.hellos.append((facts, refusal))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftdb.codec import encode_messages
+from raftdb.peer.commands import deliver_box
 from raftdb.peer.hello import Kind
 from raftdb.raft.types import EntryID, MemberID
 
@@ -194,6 +196,19 @@ class TestLosingAndFinding:
         town.run(5)
         assert 50 <= town.wires.attempts <= 150
 
+    def test_redials_do_not_march_in_step(self, town: Town) -> None:
+        """Jitter spreads them, or a whole cluster would dial a node that comes back at once."""
+        a = town.build("a")
+        a.transport.update_peers({MemberID("b", 1): "b:1"})
+        town.run(2)
+        gaps = set()
+        for _ in range(10):
+            before, begin = town.wires.attempts, town.clock.seconds()
+            while town.wires.attempts == before:
+                town.run(0.001)
+            gaps.add(round(town.clock.seconds() - begin, 3))
+        assert len(gaps) > 5
+
     def test_troubles_are_logged_once(self, town: Town, logged: list[LogEvent]) -> None:
         """A dead peer is one line, not ten a second."""
         a = town.build("a")
@@ -231,6 +246,37 @@ class TestPeers:
         town.run(1)
         assert not a.transport.is_connected(b.member)
         assert a.transport._registry.find(c.member, Kind.CONTROL) is kept
+
+    def test_a_connection_being_closed_hears_nothing(self, town: Town) -> None:
+        """Our last bytes still leave, the other side's are no longer heard."""
+        a, b = town.meet("a", "b")
+        b.pause(Kind.CONTROL)
+        for number in range(2000):
+            a.transport.send([town.heartbeat(a, b, number)])
+        a.removed.add(b.member)
+        a.transport.update_peers({})
+        b.transport.send([town.heartbeat(b, a)])
+        town.run(0.1)
+        assert a.delivered == []
+
+    def test_a_member_removed_by_a_message_says_nothing_more(self, town: Town) -> None:
+        """What stands behind that message in the same piece of bytes is not heard."""
+        a, b = town.meet("a", "b")
+
+        def remove() -> None:
+            a.removed.add(b.member)
+            a.transport.update_peers({})
+
+        a.on_delivered = remove
+        connection = b.transport._registry.find(a.member, Kind.CONTROL)
+        assert connection is not None
+        boxes = [
+            deliver_box(encode_messages([town.heartbeat(b, a, number)])).serialize()
+            for number in range(3)
+        ]
+        connection._write(b"".join(boxes))
+        town.run(0.1)
+        assert len(a.delivered) == 1
 
     def test_stop_leaves_nothing_behind(self, town: Town) -> None:
         """After stop() no connection and no timer of this node is left."""

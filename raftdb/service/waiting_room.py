@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from raftdb.web.budget import Budget
 from raftdb.web.limits import Limits
 from raftdb.web.messages import error_answer
 from raftdb.web.site import LimitedSite
@@ -45,4 +46,5 @@ class WaitingSite(LimitedSite):
     """
 
     def __init__(self, clock: IReactorTime, reason: str) -> None:
-        super().__init__(clock, WaitingRoom(reason), Limits())
+        limits = Limits()
+        super().__init__(clock, WaitingRoom(reason), limits, Budget(limits.held_bytes_max))

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
+from raftdb.web.budget import Budget
 from raftdb.web.limits import Limits
 from raftdb.web.messages import error_answer, raw_http
 
@@ -29,7 +30,7 @@ class Host(Protocol):
     """What a channel shares with all others of its site."""
 
     limits: Limits
-    held_bytes: int
+    budget: Budget
 
     def now(self) -> float:
         """The monotonic time in seconds."""
@@ -64,7 +65,7 @@ class LimitedRequest(Request):
 class Channel(HTTPChannel):
     """Speaks HTTP/1.1 with one client.
 
-    Invariant: ``host.held_bytes`` includes ``_body_bytes`` and ``_unsent_bytes`` until they are
+    Invariant: ``site.budget`` includes ``_body_bytes`` and ``_unsent_bytes`` until they are
     given back, at the latest when the connection is lost.
     """
 
@@ -79,6 +80,7 @@ class Channel(HTTPChannel):
         self._send_deadline: float | None = None
         self._body_bytes = 0
         self._unsent_bytes = 0
+        self._resting = False
         super().connectionMade()
         if not self.site.opened(self):
             self._overloaded("too many connections are open")
@@ -150,7 +152,7 @@ class Channel(HTTPChannel):
         if self._state is State.ENDING or not self._admits(self._body_bytes + count):
             return False
         self._body_bytes += count
-        self.site.held_bytes += count
+        self.site.budget.take(count)
         return True
 
     def allContentReceived(self) -> None:
@@ -167,14 +169,38 @@ class Channel(HTTPChannel):
         self._release_body()
         self._state = State.IDLE
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
+        behind = bool(self._dataBuffer or self._buffer)
+        self.paused = behind
         super().requestDone(request)
+        if behind and self._state is not State.ENDING:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Leave what the client has pipelined for a later turn.
+
+        twisted.web would answer all of it at once, whether or not the client takes the answers: a
+        few KiB of requests become gigabytes, and the event loop stands still meanwhile.
+        """
+        self._networkProducer.pauseProducing()
+        if not self._waitingForTransport and not self._resting:
+            self._resting = True
+            self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Take the next pipelined request, if the connection still wants it."""
+        self._resting = False
+        if self._state is State.ENDING or not self.paused or self._waitingForTransport:
+            return
+        self.paused = False
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
 
     def write(self, data: bytes) -> None:
         """Send a part of an answer."""
         super().write(data)
         if self._send_deadline is not None:
             self._unsent_bytes += len(data)
-            self.site.held_bytes += len(data)
+            self.site.budget.take(len(data))
 
     def pauseProducing(self) -> None:
         """Note that the client does not take its answer as fast as we give it."""
@@ -187,6 +213,8 @@ class Channel(HTTPChannel):
         self._send_deadline = None
         self._release_unsent()
         super().resumeProducing()
+        if self.paused:
+            self._rest()
 
     # Ending.
 
@@ -229,7 +257,7 @@ class Channel(HTTPChannel):
         if body_bytes > limits.body_bytes_max:
             self.refuse(413, "too_large", f"a body has at most {limits.body_bytes_max} bytes")
             return False
-        if self.site.held_bytes + body_bytes - self._body_bytes > limits.held_bytes_max:
+        if not self.site.budget.has_room(body_bytes - self._body_bytes):
             self._overloaded("too many bytes are in flight")
             return False
         return True
@@ -247,9 +275,9 @@ class Channel(HTTPChannel):
             self._deadline = self.site.now() + self.site.limits.receive_timeout_s
 
     def _release_body(self) -> None:
-        self.site.held_bytes -= self._body_bytes
+        self.site.budget.give(self._body_bytes)
         self._body_bytes = 0
 
     def _release_unsent(self) -> None:
-        self.site.held_bytes -= self._unsent_bytes
+        self.site.budget.give(self._unsent_bytes)
         self._unsent_bytes = 0

@@ -19,14 +19,19 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from raftdb.errors import Overloaded, Timeout
+from raftdb.web.budget import Budget
+from raftdb.web.errors import answer_error
 from raftdb.web.limits import Limits
 from raftdb.web.messages import Answer, Asked, error_answer
-from raftdb.web.routing import Match, Routes
+from raftdb.web.pacing import Pacer
+from raftdb.web.routing import Handler, Match, Routes
 from raftdb.web.seams import Position
 from raftdb.web.targets import split_target
 
 _NEVER_REFUSED = (b"/livez", b"/readyz", b"/api/status")
 """What an operator needs most when everything waits; none of it ever waits itself."""
+
+_LONG_BYTES = 64 * 1024
 
 
 class Dispatcher(Resource):
@@ -36,6 +41,8 @@ class Dispatcher(Resource):
     :param routes: who answers what
     :param position: where this node stands
     :param limits: how many may wait, and how long
+    :param pacer: whether there is time for another request in this turn
+    :param budget: whether there is room for a long answer
     """
 
     isLeaf = True
@@ -48,12 +55,16 @@ class Dispatcher(Resource):
         *,
         position: Callable[[], Position],
         limits: Limits,
+        pacer: Pacer,
+        budget: Budget,
     ) -> None:
         super().__init__()
         self._clock = clock
         self._routes = routes
         self._position = position
         self._limits = limits
+        self._pacer = pacer
+        self._budget = budget
         self._waiting = 0
 
     @property
@@ -73,9 +84,40 @@ class Dispatcher(Resource):
         if handler is None:
             self._write(request, asked, _not_allowed(match, asked))
             return NOT_DONE_YET
+        if asked.path in _NEVER_REFUSED:
+            self._handle(request, asked, match, handler)
+        elif self._waiting >= self._limits.waiting_max:
+            error = Overloaded(f"{self._waiting} requests are waiting already")
+            self._write(request, asked, match.app.answer_error(error, asked))
+        elif self._pacer.may_work():
+            self._handle(request, asked, match, handler)
+        else:
+            self._queue(request, asked, match, handler)
+        return NOT_DONE_YET
+
+    def _queue(self, request: Request, asked: Asked, match: Match, handler: Handler) -> None:
+        """Handle the request in a later turn, if its client is still there by then."""
+        gone: list[Failure] = []
+        too_late = self._clock.seconds() + self._limits.answer_timeout_s
+
+        def go_on(_: None) -> None:
+            self._waiting -= 1
+            if gone:
+                return
+            if self._clock.seconds() > too_late:
+                error = Overloaded("the node had no time for this request")
+                self._write(request, asked, match.app.answer_error(error, asked))
+            else:
+                self._handle(request, asked, match, handler)
+
+        self._waiting += 1
+        request.notifyFinish().addErrback(gone.append)
+        self._pacer.turn().addCallback(go_on).addErrback(self._lost)
+
+    def _handle(self, request: Request, asked: Asked, match: Match, handler: Handler) -> None:
+        """Have the request answered, now or when its Deferred fires."""
+        result: object
         try:
-            if self._waiting >= self._limits.waiting_max and asked.path not in _NEVER_REFUSED:
-                raise Overloaded(f"{self._waiting} requests are waiting already")  # noqa: TRY301
             result = handler(asked, **match.keywords)
         except Exception as error:  # noqa: BLE001  # the table knows every error, bugs too
             result = match.app.answer_error(error, asked)
@@ -84,7 +126,6 @@ class Dispatcher(Resource):
         else:
             assert isinstance(result, Answer)
             self._write(request, asked, result)
-        return NOT_DONE_YET
 
     def _wait(self, request: Request, asked: Asked, match: Match, answer: Deferred[Answer]) -> None:
         """Write the answer when it comes; cancel it if the client goes or the time is up."""
@@ -118,7 +159,12 @@ class Dispatcher(Resource):
         return match.app.answer_error(error, asked)
 
     def _write(self, request: Request, asked: Asked, answer: Answer) -> None:
-        """Send ``answer``; a HEAD request gets the head of what GET would get."""
+        """Send ``answer``; a HEAD request gets the head of what GET would get.
+
+        A long answer is that of a read, so it may still be refused.
+        """
+        if len(answer.body) > _LONG_BYTES and not self._budget.has_room(len(answer.body)):
+            answer = answer_error(Overloaded("too many answers have not been taken yet"), asked)
         request.setResponseCode(answer.status)
         headers = request.responseHeaders
         for name, value in (*answer.headers, *self._stand()):

@@ -16,6 +16,7 @@ from raftdb.web.errors import answer_error, location
 from raftdb.web.gotext import html_escape, json_string
 from raftdb.web.levels import parse_level
 from raftdb.web.limits import Limits
+from raftdb.web.longtext import LongText
 from raftdb.web.messages import TEXT, Answer, Asked
 from raftdb.web.routing import Router
 from raftdb.web.seams import Database, Level
@@ -40,13 +41,15 @@ class KeyApp:
 
     :param database: what is read and written
     :param limits: what a request may ask for
+    :param text: writes values
     """
 
     app = Router()
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Limits, text: LongText) -> None:
         self._database = database
         self._limits = limits
+        self._text = text
 
     @app.at("/key", "POST")
     @app.at("/key/", "POST")
@@ -76,8 +79,8 @@ class KeyApp:
             leader_only=level is not Level.STALE,
             timeout_s=self._limits.answer_timeout_s,
         )
-        value = "" if found is None else found.value.decode("utf-8", "replace")
-        return Answer(200, f"{{{json_string(text)}:{json_string(value)}}}".encode(), TEXT)
+        literal = await self._text.json_string(b"" if found is None else found.value)
+        return Answer(200, b"{%b:%b}" % (json_string(text), literal), TEXT)
 
     @app.at("/key/<path:key>", "DELETE")
     async def delete(self, asked: Asked, key: bytes) -> Answer:

@@ -16,8 +16,9 @@ from twisted.web.iweb import IRequest
 
 from raftdb.web.messages import Answer, Asked
 
-__all__ = ["App", "Match", "Router", "Routes"]
+__all__ = ["App", "Handler", "Match", "Router", "Routes"]
 
+Handler: TypeAlias = Callable[..., object]
 _Handler: TypeAlias = Callable[..., Answer | Awaitable[Answer]]
 _HandlerT = TypeVar("_HandlerT", bound=_Handler)
 
@@ -51,7 +52,7 @@ class Match(NamedTuple):
     """
 
     app: App
-    handlers: dict[bytes, Callable[..., object]]
+    handlers: dict[bytes, Handler]
     keywords: dict[str, bytes]
 
     @property

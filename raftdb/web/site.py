@@ -18,11 +18,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from raftdb.web.api import ClusterApp, KVApp
+from raftdb.web.budget import Budget
 from raftdb.web.channel import Channel, LimitedRequest
 from raftdb.web.dispatch import Dispatcher
 from raftdb.web.join import JoinApp
 from raftdb.web.key import KeyApp
 from raftdb.web.limits import Limits
+from raftdb.web.longtext import LongText
+from raftdb.web.pacing import Pacer
 from raftdb.web.routing import App, Routes
 from raftdb.web.seams import Database, Membership
 
@@ -39,6 +42,7 @@ def make_resource(
     status: Callable[[], object],
     unready: Callable[[], str | None],
     limits: Limits,
+    budget: Budget,
     further: Sequence[App] = (),
 ) -> Dispatcher:
     """Make the resource that answers everything.
@@ -49,16 +53,20 @@ def make_resource(
     :param status: what ``/api/status`` shows, ready to be written as JSON
     :param unready: why ``/readyz`` answers 503, or None
     :param limits: what a request may ask for
+    :param budget: of bytes, for all clients together
     :param further: more groups of routes
     """
+    pacer = Pacer(clock)
     apps: tuple[App, ...] = (
-        KeyApp(database, limits),
+        KeyApp(database, limits, LongText(pacer, budget)),
         JoinApp(membership),
         KVApp(database, limits),
         ClusterApp(membership, status=status, unready=unready),
         *further,
     )
-    return Dispatcher(clock, Routes(apps), position=database.position, limits=limits)
+    return Dispatcher(
+        clock, Routes(apps), position=database.position, limits=limits, pacer=pacer, budget=budget
+    )
 
 
 def make_site(
@@ -77,6 +85,7 @@ def make_site(
     :param access_log: the path of an access log, or None for none
     """
     limits = limits or Limits()
+    budget = Budget(limits.held_bytes_max)
     resource = make_resource(
         clock,
         database=database,
@@ -84,9 +93,10 @@ def make_site(
         status=status,
         unready=unready,
         limits=limits,
+        budget=budget,
         further=further,
     )
-    return LimitedSite(clock, resource, limits, access_log)
+    return LimitedSite(clock, resource, limits, budget, access_log)
 
 
 class LimitedSite(Site):
@@ -97,6 +107,7 @@ class LimitedSite(Site):
     :param clock: monotonic
     :param resource: answers everything
     :param limits: what clients may use up
+    :param budget: of bytes, for all of them together
     :param access_log: must be text: with a path of bytes twisted.web's log file fails to rotate
         at its first megabyte, and every connection hangs from then on
     """
@@ -110,6 +121,7 @@ class LimitedSite(Site):
         clock: IReactorTime,
         resource: Resource,
         limits: Limits,
+        budget: Budget,
         access_log: str | None = None,
     ) -> None:
         super().__init__(
@@ -121,7 +133,7 @@ class LimitedSite(Site):
             parsePOSTFormSubmission=False,  # 60 us a request, and no body here is a form
         )
         self.limits = limits
-        self.held_bytes = 0
+        self.budget = budget
         self._clock = clock
         self._channels: dict[Channel, None] = {}
         self._sweep = LoopingCall(self._check_all)

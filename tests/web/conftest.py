@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 import treq
 from treq.testing import RequestTraversalAgent, _SynchronousProducer
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableDescriptor
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
@@ -55,6 +55,24 @@ class MemoryPosition(NamedTuple):
     term: int
     leader_id: str | None
     leader_contact_age_s: float | None
+
+
+class TurnClock(Clock):
+    """A clock with turns: what is called later is never called in the turn that asked for it."""
+
+    TURN_S = 2.0**-10
+
+    def callLater(self, delay: float, *args: Any, **kwargs: Any) -> IDelayedCall:  # noqa: N802  # Twisted's name
+        """Call in a later turn."""
+        return super().callLater(max(delay, self.TURN_S), *args, **kwargs)
+
+    def turn(self) -> None:
+        """Let one turn pass."""
+        self.advance(self.TURN_S)
+
+    def work(self, seconds: float) -> None:
+        """Let time pass as it does while code runs: without a turn."""
+        self.rightNow += seconds
 
 
 @dataclass
@@ -279,7 +297,7 @@ class Served:
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.clock = Clock()
+        self.clock = TurnClock()
         self.database = MemoryDatabase()
         self.membership = MemoryMembership(self.database)
         self.unready: str | None = None
@@ -293,6 +311,11 @@ class Served:
         )
         self.agent = RequestTraversalAgent(self.site.resource)
         self.agent._serverFactory = self.site
+
+    @staticmethod
+    def now(deferred: Deferred[T]) -> T:
+        """Return what a Deferred has fired with."""
+        return now(deferred)
 
     def wire(self) -> Wire:
         """Open a connection."""
@@ -351,6 +374,12 @@ def now(deferred: Deferred[T]) -> T:
 def served() -> Served:
     """A site with the limits it has by default."""
     return Served()
+
+
+@pytest.fixture
+def clock() -> TurnClock:
+    """A clock with turns."""
+    return TurnClock()
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def settle(served: Served, wire: Wire) -> None:
     served.clock.pump([1.0] * 15)
     check_answers(wire)
     wire.lose()
-    assert served.site.held_bytes == 0
+    assert served.site.budget.held == 0
     assert served.site.connections == 0
     assert served.site.resource.waiting == 0
 
@@ -213,6 +213,9 @@ class TestAnyBytes:
             wire.send(bytes(stream[:cut]))
             del stream[:cut]
             served.database.release()
+            served.clock.turn()
         wire.send(bytes(stream))
-        served.database.release()
+        for _ in range(10):
+            served.database.release()
+            served.clock.turn()
         settle(served, wire)

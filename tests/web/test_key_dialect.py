@@ -93,7 +93,7 @@ class TestGet:
         served.ask("POST", "/key", json.dumps({"<k>": value}).encode())
         expected = (
             '{"\\u003ck\\u003e":"\\u003ca\\u003e\\u0026\\u2028\\u2029\\"\\\\\\n\\r\\t'
-            "\\u0000\\u0008\\u001f\x7f/ü😀'\"}"
+            "\\u0000\\b\\u001f\x7f/ü😀'\"}"
         )
         assert served.ask("GET", "/key/%3Ck%3E").body.decode() == expected
 

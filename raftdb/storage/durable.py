@@ -8,7 +8,7 @@ Every method here is for the reactor's thread.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -163,15 +163,16 @@ class DurableStorage:
     # -- the end --
 
     def close(self) -> Deferred[None]:
-        """Write a closing batch, after which nothing may be cut, and let go of everything.
+        """Write a closing batch, after which nothing may be cut, and let go of the log.
 
-        After a failure it only lets go.
+        After a failure it only lets go. The directory is given back when the filler has ended what
+        it is at; a stop does not wait for that.
         """
         if self._closed:
             return succeed(None)
         self._closed = True
-        closed = self._fill(_nothing).addCallback(lambda _: self._run(self._last_work()))
-        return closed.addBoth(self._release)
+        last = self._wal.abandon if self._failure is not None else self._wal.close()
+        return self._run(last).addBoth(self._release)
 
     # -- inside --
 
@@ -221,17 +222,10 @@ class DurableStorage:
         self._log.failure("the data directory cannot be written", failure)
         self._failure = self._failure or failure
 
-    def _last_work(self) -> Callable[[], None]:
-        return self._wal.abandon if self._failure is not None else self._wal.close()
-
     def _release(self, result: Failure | None) -> Failure | None:
-        self._lock.close()
+        self._fill(self._lock.close)
         return result
 
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum(entry.size for entry in entries)
-
-
-def _nothing() -> None:
-    """Do nothing, after all that was asked before."""

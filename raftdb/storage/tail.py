@@ -52,6 +52,7 @@ from raftdb.storage.batch import (
 )
 
 _ZERO_SECTOR = bytes(SECTOR_BYTES)
+_ZERO_BLOCK = bytes(64 * 1024)
 
 
 class Objection(NamedTuple):
@@ -66,7 +67,12 @@ class Objection(NamedTuple):
 
 def used_bytes(image: bytes) -> int:
     """Return the end of the last byte that is not zero."""
-    return len(image.rstrip(b"\0"))
+    end = len(image)
+    for zeros in (_ZERO_BLOCK, _ZERO_SECTOR):
+        while image.endswith(zeros, 0, end):
+            end -= len(zeros)
+    begin = max(0, end - SECTOR_BYTES)
+    return begin + len(image[begin:end].rstrip(b"\0"))
 
 
 def objection(image: bytes, place: Place, *, salt: bytes, closed: bool) -> Objection | None:

@@ -227,6 +227,25 @@ class TestACrashBeforeEachStep:
                 assert covers(view(machine.bench.recover()), views[-1])
 
 
+class TestDeletingSegments:
+    """A gap in the numbers would look like a loss."""
+
+    def test_leaves_no_gap_at_a_power_loss(self) -> None:
+        """Each deletion is durable before the next, whatever order the disk would have liked."""
+        for seed in range(40):
+            machine = Machine(seed)
+            storage = machine.bench.begin()
+            fill_log(storage, 1, 70)
+            take_snapshot(storage, 66)
+            take_snapshot(storage, 68)
+            machine.fuse.left = seed % 9
+            with contextlib.suppress(_Crash):
+                outcome(storage.compact())
+            machine.bench.disk.lose_power()
+            machine.crash()
+            assert machine.bench.recover().log.last_index() == 70
+
+
 class TestACrashWhileStarting:
     """Starting takes durable steps itself, and may be interrupted at each of them."""
 

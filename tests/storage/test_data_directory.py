@@ -161,8 +161,10 @@ class TestAFullDisk:
         assert bench.segments()[1:]
         assert storage.log.last_index() == index - 1
 
-    def test_votes_are_still_kept(self, bench: Workbench) -> None:
+    def test_votes_are_still_kept(self) -> None:
         """A node without room takes part in elections: there is a reserve for it."""
+        limits = SMALL_LIMITS._replace(reserve_bytes=6 * 1024)
+        bench = Workbench(Random(1), limits=limits)
         storage = bench.begin()
         storage.admits(1)
         bench.disk.capacity_bytes = 0
@@ -170,7 +172,7 @@ class TestAFullDisk:
         while storage.admits(100):
             save(storage, entries_of(index, b"x" * 50))
             index += 1
-        votes = SMALL_LIMITS.reserve_bytes // 512
+        votes = limits.reserve_bytes // 512
         for term in range(2, 2 + votes):
             save(storage, term=term)
         bench.disk.capacity_bytes = None

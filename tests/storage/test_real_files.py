@@ -225,9 +225,9 @@ class TestTheWorkThread:
             mailbox.wait_for(saved)
             assert storage.log.last_index() == index
         mailbox.wait_for(storage.close())
+        for thread in (writer, filler):
+            mailbox.wait_for(thread.stop())
         before = log_of(storage)
         storage = opened(tmp_path / "data")
         assert log_of(storage) == before
         outcome(storage.close())
-        for thread in (writer, filler):
-            mailbox.wait_for(thread.stop())

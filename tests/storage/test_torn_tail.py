@@ -302,6 +302,13 @@ class TestMisplacedBatches:
             with pytest.raises(Corrupt):
                 damaged.read(bytes(image))
 
+    def test_repeated_in_part_at_the_end(self, damaged: Scene) -> None:
+        """A genuine header of another batch is no torn write, even where a sector is missing."""
+        image = bytearray(damaged.whole)
+        image[damaged.end : damaged.end + SECTOR] = damaged.whole[damaged.begin :][:SECTOR]
+        with pytest.raises(Corrupt):
+            damaged.read(bytes(image))
+
     def test_old_bytes_in_a_new_place(self, damaged: Scene) -> None:
         """A lost write, and a stale batch where it should have gone."""
         (old, old_end), (new, new_end) = damaged.batches()[1:3]
@@ -385,6 +392,25 @@ class TestSegments:
         first, second, *_ = bench.segments()
         bench.disk.overwrite(second, bench.disk.contents(first))
         with pytest.raises(Corrupt):
+            bench.restart()
+
+    def test_one_under_another_name(self) -> None:
+        """The next segment would take a name that is in use."""
+        bench = Workbench(Random(7))
+        fill_log(bench.begin(), 1, 3)
+        (path,) = bench.segments()
+        bench.disk.rename(path, path.replace("1.log", "2.log"))
+        with pytest.raises(Corrupt, match="under another name"):
+            bench.restart()
+
+    def test_one_of_the_same_member_with_another_history(self, bench: Workbench) -> None:
+        """A segment from a backup fits by its number and sequence, but not by its chain."""
+        other = Workbench(Random(7))
+        fill_log(other.begin(), 1, 60)
+        path = bench.segments()[-1]
+        assert path == other.segments()[-1]
+        bench.disk.overwrite(path, other.disk.contents(path))
+        with pytest.raises(Corrupt, match="does not continue"):
             bench.restart()
 
     @pytest.mark.parametrize("position", [0, -1])

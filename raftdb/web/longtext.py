@@ -46,6 +46,10 @@ class LongText:
             self._lock.release()
 
     async def _in_pieces(self, value: bytes) -> bytes:
+        # A turn before anything else: refusals that follow each other within one call of release()
+        # would be as many nested calls, and two hundred of them one RecursionError that leaves the
+        # lock locked for ever.
+        await self._pacer.turn()
         self._budget.require_room(2 * len(value))
         decoder = _decoder("replace")
         pieces = []

@@ -377,6 +377,24 @@ class TestLongValues:
             served.clock.turn()
         assert [wire.statuses for wire in wires] == [[], [200], [], [200]]
 
+    def test_a_crowd_that_is_refused_leaves_the_way_free(self, served: Served) -> None:
+        """However many refusals follow each other."""
+        served.ask("PUT", "/api/kv?key=k", b"x" * 150_000)
+        budget = served.site.budget
+        wires = [served.wire() for _ in range(500)]
+        for wire in wires:
+            wire.send(b"GET /key/k HTTP/1.1\r\n\r\n")
+        full = Limits().held_bytes_max
+        budget.take(full)
+        for _ in range(3):
+            served.clock.turn()
+        budget.give(full)
+        assert {status for wire in wires for status in wire.statuses} == {503}
+        wires[0].send(b"GET /key/k HTTP/1.1\r\n\r\n")
+        for _ in range(3):
+            served.clock.turn()
+        assert wires[0].statuses == [503, 200]
+
     @pytest.mark.parametrize("target", [b"/key/k", b"/api/kv?key=k"])
     def test_answers_that_nobody_takes_are_not_added_to(
         self, serve: Callable[[Limits], Served], target: bytes

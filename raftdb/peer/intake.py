@@ -102,9 +102,7 @@ class SnapshotIntake:
         """Wait for our turn, so that chunks are written in the order of their arrival."""
         await self._turn.acquire()
         try:
-            if chunk.message is not None:
-                await self._begin(connection, chunk, chunk.message)
-            await self._write(connection, chunk)
+            await self._take_in_turn(connection, chunk)
         except Exception as error:  # noqa: BLE001  (no room, a bad file, …: the stream is over)
             if self._is_current(connection, chunk):
                 self._give_up()
@@ -113,7 +111,15 @@ class SnapshotIntake:
             self._turn.release()
         return {}
 
-    async def _begin(self, connection: PeerConnection, chunk: Chunk, encoded: bytes) -> None:
+    async def _take_in_turn(self, connection: PeerConnection, chunk: Chunk) -> None:
+        if connection.is_closing:
+            # Nobody would ever give up a stream that begins when its connection has gone.
+            raise SnapshotRefused("the connection is gone")
+        if chunk.message is not None:
+            self._begin(connection, chunk, chunk.message)
+        await self._write(connection, chunk)
+
+    def _begin(self, connection: PeerConnection, chunk: Chunk, encoded: bytes) -> None:
         message = codec.decode_message(encoded)
         if not isinstance(message, InstallSnapshot):
             raise SnapshotRefused("the first chunk brings no InstallSnapshot")
@@ -125,9 +131,6 @@ class SnapshotIntake:
             raise SnapshotRefused(f"a snapshot of term {self._stream.message.term} is under way")
         self._give_up()
         receiver = self._files.receive_snapshot(message.snapshot, chunk.size)
-        if connection.is_closing:
-            receiver.abort()
-            raise SnapshotRefused("the connection is gone")
         self._stream = _Stream(
             connection=connection,
             number=chunk.stream,

@@ -280,6 +280,38 @@ class TestSnapshotChunks:
         assert not caller.is_cut
         assert a.files.receivers == []
 
+    @pytest.mark.parametrize(
+        "changed", [{"offset": b"3"}, {"offset": b"1"}, {"size": b"51"}, {"stream": b"2"}]
+    )
+    def test_wrong_ones_in_the_middle_end_the_stream(
+        self, town: Town, call: Call, changed: dict[str, bytes]
+    ) -> None:
+        """A gap, a repetition, another size or number: the part is removed."""
+        a = town.build("a")
+        caller = call("a")
+        caller.hello(kind=b"bulk")
+        message = codec.encode_message(InstallSnapshot(X, A, 1, SnapshotMetadata(EntryID(1, 1))))
+        chunk = {"stream": b"1", "offset": b"0", "size": b"50", "chunk": b"xx"}
+        assert b"refused" not in caller.ask(b"SnapshotChunk", message=message, **chunk)[-1]
+        good = chunk | {"offset": b"2"}
+        assert b"refused" in caller.ask(b"SnapshotChunk", **(good | changed))[-1]
+        receiver = a.files.receivers[0]
+        assert receiver.content == b"xx"
+        assert receiver.outcome == ("" if "stream" in changed else "aborted")
+        assert a.delivered == []
+
+    def test_a_snapshot_in_the_name_of_another_is_refused(self, town: Town, call: Call) -> None:
+        """The message must be from whom the chunk is, and for us."""
+        a = town.build("a")
+        caller = call("a")
+        caller.hello(kind=b"bulk")
+        chunk = {"stream": b"1", "offset": b"0", "size": b"50", "chunk": b"xx"}
+        for sender, receiver in ((MemberID("y", 1), A), (X, MemberID("a", 2))):
+            message = InstallSnapshot(sender, receiver, 1, SnapshotMetadata(EntryID(1, 1)))
+            encoded = codec.encode_message(message)
+            assert b"refused" in caller.ask(b"SnapshotChunk", message=encoded, **chunk)[-1]
+        assert a.files.receivers == []
+
 
 @st.composite
 def boxes(draw: st.DrawFn) -> bytes:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from raftdb.codec import encode_messages
+from raftdb.errors import RemoteProtocolError
 from raftdb.peer.commands import deliver_box
 from raftdb.peer.hello import Kind
+from raftdb.peer.journal import Journal
+from raftdb.raft.messages import AppendEntries
 from raftdb.raft.types import EntryID, MemberID
 
 if TYPE_CHECKING:
@@ -103,6 +108,15 @@ class TestRouting:
         town.run(0.01)
         assert b.delivered == [town.heartbeat(a, b)]
         assert a.unreachable == [b.member]
+
+    def test_a_commit_index_travels_on_control(self, town: Town) -> None:
+        """An append without entries is small and urgent: it must not wait behind a batch."""
+        a, b = town.meet("a", "b")
+        b.pause(Kind.BULK)
+        commit = AppendEntries(a.member, b.member, 1, EntryID(1, 7), (), 7, 7)
+        a.transport.send([commit])
+        town.run(0.01)
+        assert b.delivered == [commit]
 
     def test_a_big_batch_does_not_delay_a_heartbeat(self, town: Town) -> None:
         """While bulk is stuck, control passes."""
@@ -208,6 +222,16 @@ class TestLosingAndFinding:
                 town.run(0.001)
             gaps.add(round(town.clock.seconds() - begin, 3))
         assert len(gaps) > 5
+
+    def test_remembered_troubles_are_bounded(self, logged: list[LogEvent]) -> None:
+        """The oldest is forgotten, and told again when it comes back."""
+        journal = Journal()
+        for number in range(2000):
+            journal.trouble(f"peer {number}", RemoteProtocolError("no"))
+        journal.trouble("peer 1999", RemoteProtocolError("no"))
+        assert len(logged) == 2000
+        journal.trouble("peer 0", RemoteProtocolError("no"))
+        assert len(logged) == 2001
 
     def test_troubles_are_logged_once(self, town: Town, logged: list[LogEvent]) -> None:
         """A dead peer is one line, not ten a second."""
@@ -375,6 +399,43 @@ class TestSnapshots:
         assert b.files.receivers[0].outcome == "aborted"
         assert b.delivered == []
 
+    @pytest.mark.parametrize("steps", [0, 1])
+    def test_a_stream_given_up_while_the_disk_works_is_not_delivered(
+        self, town: Town, steps: int
+    ) -> None:
+        """Lost during the last write: no commit. Lost during the commit: no message."""
+        a, b = town.meet("a", "b")
+        a.files.contents[EntryID(1, 9)] = b"small"
+        b.files.held = []
+        a.transport.send([town.install(a, b)])
+        town.run(0.02)
+        for _ in range(steps):
+            b.files.release_one()
+        for connection in a.transport._registry.of(b.member):
+            connection.abort()
+        town.run(0.02)
+        assert b.files.receivers[0].outcome == "aborted"
+        b.files.release_one()
+        assert b.files.held == [], "nothing further is begun"
+        assert b.delivered == []
+
+    def test_a_stream_whose_connection_went_before_its_turn_never_begins(self, town: Town) -> None:
+        """It waited for another's disk; nobody would ever remove its part."""
+        a, b, c = town.meet("a", "b", "c")
+        for sender in (a, c):
+            sender.files.contents[EntryID(1, 9)] = b"small"
+        b.files.held = []
+        a.transport.send([town.install(a, b)])
+        town.run(0.02)
+        c.transport.send([town.install(c, b)])
+        town.run(0.02)
+        for connection in c.transport._registry.of(b.member):
+            connection.abort()
+        town.run(0.02)
+        b.files.release()
+        town.run(0.02)
+        assert [each.outcome for each in b.files.receivers] == ["committed"]
+
     def test_a_repeated_message_does_not_begin_again(self, town: Town) -> None:
         """The stream under way goes on."""
         a, b = town.meet("a", "b")
@@ -387,6 +448,23 @@ class TestSnapshots:
         town.run(0.2)
         assert len(b.files.receivers) == 1
         assert a.snapshots_sent == [(b.member, True)]
+
+    def test_a_superseded_stream_tells_no_outcome(self, town: Town) -> None:
+        """It would be taken for the outcome of the stream that has replaced it."""
+        a, b = town.meet("a", "b")
+        for index in (9, 10):
+            a.files.contents[EntryID(1, index)] = self.CONTENT
+        b.files.held = []
+        a.transport.send([town.install(a, b, index=9)])
+        town.run(0.01)
+        a.transport.send([town.install(a, b, index=10)])
+        town.run(0.01)
+        assert a.snapshots_sent == []
+        b.files.release()
+        town.run(0.3)
+        assert a.snapshots_sent == [(b.member, True)]
+        assert b.delivered == [town.install(a, b, index=10)]
+        assert all(file.is_closed for file in a.files.opened)
 
     def test_a_leader_of_a_higher_term_takes_over(self, town: Town) -> None:
         """Of two leaders that both stream, the one of the higher term is right."""

@@ -75,7 +75,7 @@ class DataDirectory:
         except BlockingIOError as error:
             raise StorageError(
                 f"{path} is in use by another process: stop that one, or give this one its own"
-                " --data-dir"
+                " directory"
             ) from error
         except OSError as error:
             raise StorageError(f"{path} cannot be used as a data directory: {error}") from error

@@ -103,6 +103,7 @@ class Daemon:
     raft_port: int
     flags: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
+    directory: str = ""
     process: subprocess.Popen[bytes] | None = None
     program: tuple[str, ...] = (str(Path(sys.executable).with_name("twistd")),)
 
@@ -119,7 +120,7 @@ class Daemon:
     @property
     def data(self) -> Path:
         """Its data directory."""
-        return self.base / self.name
+        return self.base / (self.directory or self.name)
 
     @property
     def log(self) -> str:

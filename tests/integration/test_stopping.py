@@ -147,11 +147,10 @@ class TestRefusingToStart:
         one = cluster.node().start()
         cluster.leader()
         twin = cluster.node()
-        twin.name = one.name
-        cluster.nodes.remove(twin)
+        twin.directory = one.name
         twin.start()
         assert twin.wait() == 1
-        assert "in use" in one.log
+        assert "in use by another process" in twin.log
         assert one.runs
 
     def test_a_port_in_use(self, cluster: Cluster) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from raftdb.errors import Corrupt, InvalidRequest
-from raftdb.kv.commands import Put, encode_command
-from raftdb.kv.values import PutResult
+from raftdb.errors import Corrupt, InvalidRequest, TooLarge
+from raftdb.kv.commands import COMMAND_KEYS_MAX, Delete, DeleteRange, Put, encode_command
+from raftdb.kv.values import DeleteResult, PutResult
 from raftdb.machine import (
     Machine,
     RegisterSession,
@@ -82,6 +82,20 @@ class TestApply:
         state = some_state()
         assert state.apply(7, put(b"k", b"1", session=Session(3, 1))) == PutResult(1)
         assert state.kv.revision == 2
+
+    def test_a_refusal_is_not_remembered(self) -> None:
+        """It changed nothing, so sending it again is a new attempt."""
+        state = some_state()
+        pairs = tuple((b"%05d" % n, b"") for n in range(COMMAND_KEYS_MAX))
+        for index, part in enumerate((pairs[:2], pairs), 7):
+            body = encode_command(Put(part))
+            state.apply(index, encode_envelope(Machine.KV, body, wall_ms=0))
+        body = encode_command(DeleteRange(b""))
+        session = Session(3, 2)
+        envelope = encode_envelope(Machine.KV, body, wall_ms=0, session=session)
+        assert isinstance(state.apply(9, envelope), TooLarge)
+        state.apply(10, encode_envelope(Machine.KV, encode_command(Delete((b"k",))), wall_ms=0))
+        assert isinstance(state.apply(11, envelope), DeleteResult)
 
     def test_an_unknown_session_is_refused(self) -> None:
         """What a forgotten session sends may have happened already."""

@@ -169,7 +169,7 @@ class Channel(HTTPChannel):
         self._release_body()
         self._state = State.IDLE
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
-        behind = bool(self._dataBuffer or self._buffer)
+        behind = bool(self._buffer or any(self._dataBuffer))
         self.paused = behind
         super().requestDone(request)
         if behind and self._state is not State.ENDING:

@@ -318,6 +318,14 @@ class TestWaiting:
             small.clock.turn()
         assert len(wire.statuses) == 50
 
+    def test_a_request_that_comes_alone_needs_no_turn(self, small: Served) -> None:
+        """One after the other on one connection, with a body or without."""
+        wire = small.wire()
+        for _ in range(3):
+            wire.send(b'POST /key HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"a":"b"}')
+            wire.send(GET)
+        assert wire.statuses == [200] * 6
+
     def test_pipelined_requests_wait_for_answers_to_be_taken(self, small: Served) -> None:
         """Else a few KiB of requests would become gigabytes of answers."""
         wire = small.wire()

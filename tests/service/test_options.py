@@ -1,0 +1,175 @@
+"""The command line and the environment: what is understood, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twisted.python.usage import UsageError
+
+from raftdb.service import Settings
+from raftdb.tap import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse(*arguments: str, **environ: str) -> Settings:
+    options = Options(environ)
+    options.parseOptions(list(arguments))
+    return options.settings
+
+
+def complaint(*arguments: str, **environ: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse(*arguments, **environ)
+    return str(caught.value)
+
+
+class TestDefaults:
+    """What holds where nothing is said."""
+
+    def test_the_addresses_are_the_older_programs(self) -> None:
+        """Its users' commands go on working."""
+        settings = parse("data")
+        assert settings.http_address == "localhost:8091"
+        assert settings.raft_address == "localhost:8089"
+        assert settings.join == ()
+        assert settings.id is None
+        assert settings.data_dir == Path("data")
+
+    def test_the_times_are_those_of_a_local_network(self) -> None:
+        """A tick of 50 ms, a heartbeat of 100, elections after 400 to 800."""
+        settings = parse("data")
+        assert settings.tick_s == pytest.approx(0.05)
+        assert settings.heartbeat_ticks == 2
+        assert settings.election_ticks == 8
+        assert settings.election_timeout_s == pytest.approx(0.4)
+
+    def test_the_heartbeat_scales_the_election_timeout(self) -> None:
+        """One option is enough for a wide-area network."""
+        assert parse("--heartbeat", "500", "data").election_timeout_s == pytest.approx(2.0)
+
+    def test_an_election_timeout_is_rounded_up_to_ticks(self) -> None:
+        """Never shorter than asked for."""
+        assert parse("--election-timeout", "410", "data").election_timeout_s == pytest.approx(0.45)
+
+
+class TestEnvironment:
+    """Every option can come from there."""
+
+    def test_it_fills_in_what_the_command_line_leaves_out(self) -> None:
+        """Names in capitals, dashes as underscores."""
+        settings = parse(
+            RAFTDB_ID="node07",
+            RAFTDB_HADDR="a:1",
+            RAFTDB_ELECTION_TIMEOUT="1000",
+            RAFTDB_JOIN="b:1, c:1",
+            RAFTDB_DATADIR="/data",
+        )
+        assert settings.id == "node07"
+        assert settings.http_address == "a:1"
+        assert settings.election_timeout_ms == 1000
+        assert settings.join == ("b:1", "c:1")
+        assert settings.data_dir == Path("/data")
+
+    def test_the_command_line_wins(self) -> None:
+        """Also for the directory and for --join, which replaces and does not add."""
+        settings = parse(
+            "--haddr", "b:2", "--join", "d:1", "here",
+            RAFTDB_HADDR="a:1", RAFTDB_JOIN="b:1", RAFTDB_DATADIR="/data",
+        )  # fmt: skip
+        assert settings.http_address == "b:2"
+        assert settings.join == ("d:1",)
+        assert settings.data_dir == Path("here")
+
+    def test_empty_counts_as_unset(self) -> None:
+        """Compose files set variables they have no value for."""
+        assert parse("data", RAFTDB_JOIN="", RAFTDB_HADDR=" ").http_address == "localhost:8091"
+
+    def test_every_option_has_a_variable(self) -> None:
+        """Whatever --help lists, with a value it refuses."""
+        names = [name for name, *_ in Options.optParameters if name != "id"]
+        for name in names:
+            variable = f"RAFTDB_{name.upper().replace('-', '_')}"
+            assert complaint("data", **{variable: "\x00"}), name
+
+
+class TestJoin:
+    """Several addresses."""
+
+    def test_by_commas_and_by_repetition(self) -> None:
+        """In the order given."""
+        assert parse("--join", "a:1,b:1", "--join", "c:1", "data").join == ("a:1", "b:1", "c:1")
+
+    def test_a_scheme_may_say_https(self) -> None:
+        """For clusters behind TLS."""
+        assert parse("--join", "https://a:1", "data").join == ("https://a:1",)
+
+
+class TestComplaints:
+    """A bad option is named, with what would be right."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ((), "a DATADIR is needed"),
+            (("a", "b"), "one DATADIR"),
+            (("--id", "a b", "d"), "cannot be a member's id"),
+            (("--id", "", "d"), "cannot be a member's id"),
+            (("--haddr", "localhost", "d"), "must be host:port"),
+            (("--raddr", "localhost:0", "d"), "must be host:port"),
+            (("--join", "localhost", "d"), "must be host:port"),
+            (("--hlisten", "nowhere", "d"), "must be host:port"),
+            (("--rdial", "tcp:localhost:1", "d"), "{host} and {port}"),
+            (("--rdial", "{", "d"), "{host} and {port}"),
+            (("--heartbeat", "fast", "d"), "--heartbeat must be a number"),
+            (("--heartbeat", "1", "d"), "--heartbeat must be at least"),
+            (("--election-timeout", "150", "d"), "at least two heartbeats (200 ms)"),
+            (("--snapshot-entries", "0", "d"), "--snapshot-entries must be at least 1"),
+            (("--connections", "-1", "d"), "--connections must be at least 1"),
+            (("--body-bytes", "99999999", "d"), "--body-bytes must be at most"),
+            (("--segment-bytes", "1000000", "d"), "multiple of 512"),
+            (("--segment-bytes", "1048576", "d"), "must hold --body-bytes"),
+            (("--join-timeout", "0", "d"), "--join-timeout must be above 0"),
+            (("--request-timeout", "nan", "d"), "--request-timeout must be above 0"),
+            (("--nonsense", "d"), "nonsense"),
+        ],
+    )
+    def test_of(self, arguments: tuple[str, ...], expected: str) -> None:
+        """One example per rule."""
+        assert expected in complaint(*arguments)
+
+
+class TestMakeService:
+    """twistd forks between building and starting."""
+
+    def test_it_makes_no_thread_file_or_socket_and_sets_the_clock(self, tmp_path: Path) -> None:
+        """In a process of its own, for the reactor's clock is global."""
+        script = (
+            "import os, sys, threading, time\n"
+            "from raftdb import tap\n"
+            "from twisted.internet import reactor\n"
+            "options = tap.Options({})\n"
+            "options.parseOptions(['--id', 'a', '--join', 'b:1', 'data'])\n"
+            "before = sorted(os.listdir('/proc/self/fd'))\n"
+            "service = tap.makeService(options)\n"
+            "assert reactor.seconds is time.monotonic\n"
+            "assert not reactor.getDelayedCalls()\n"
+            "assert abs(reactor.callLater(5, int).getTime() - time.monotonic() - 5) < 1\n"
+            "assert threading.active_count() == 1\n"
+            "assert os.listdir('.') == []\n"
+            "assert sorted(os.listdir('/proc/self/fd')) == before\n"
+            "print(type(service).__name__)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.stdout == "Node\n", done.stderr

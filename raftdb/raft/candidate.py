@@ -60,7 +60,6 @@ def campaign(state: State, *, transfer: bool = False) -> None:
     """
     reason = obstacle(state)
     if reason is not None:
-        state.election_elapsed = 0
         state.trace("campaign refused", reason=reason)
         return
     if transfer or not state.config.pre_vote:
@@ -151,6 +150,7 @@ def tick(state: State) -> None:
     """
     state.election_elapsed += 1
     if _alone(state) or state.election_elapsed >= state.election_timeout:
+        state.election_elapsed = 0
         if state.tracker.is_voter(state.id):
             campaign(state)
     elif state.role is Role.PRE_CANDIDATE:

@@ -30,6 +30,7 @@ def follow(state: State, leader: MemberID) -> None:
     if state.leader is None:
         state.leader = leader
         state.trace("following", leader=leader)
+    state.yielded_to.clear()
     state.election_elapsed = 0
 
 

@@ -75,6 +75,8 @@ class State:
         # volatile on all servers
         self.role = Role.FOLLOWER
         self.leader: MemberID | None = None
+        self.yielded_to: dict[MemberID, None] = {}
+        """To whom this pre-candidate has yielded since it last had a leader [10]."""
         self.tracker = Tracker(
             inflight_messages_max=config.inflight_messages_max,
             inflight_bytes_max=config.inflight_bytes_max,
@@ -260,6 +262,7 @@ class State:
         if term != self.term:
             self.term = term
             self.vote = None
+            self.yielded_to.clear()
         self.leader = None
         self.heartbeat_elapsed = 0
         self._draw_election_timeout()

@@ -62,12 +62,17 @@ def _answer_pre_vote(state: State, message: PreVote | RequestVote) -> None:
 
     1. The leader of three dies and both others notice at once. 2. Each grants the other its pre-vote.
     3. Each votes for itself in the same term, and both wait for another election timeout.
+
+    It yields to each only once while there is no leader: the greater may be deaf, ask for ever and
+    never win.
     """
     if state.role is Role.PRE_CANDIDATE:
         mine, theirs = (state.log.last, state.id), (message.last, message.sender)
         if theirs < mine and message.term == state.term + 1:
             return
-        state.become_follower(state.term, None)
+        if message.sender not in state.yielded_to:
+            state.become_follower(state.term, None)
+            state.yielded_to[message.sender] = None
     _respond(state, message, granted=True)
 
 

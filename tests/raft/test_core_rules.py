@@ -444,6 +444,33 @@ class TestFastFailover:
         assert network.leaders == ["c"]
         assert network["c"].term == 2
 
+    def test_it_yields_to_each_but_once(self) -> None:
+        """The greater may be deaf: it asks for ever and never wins."""
+        network = Network(5)
+        network.settle()
+        deaf = PreVote(sender=member("e"), receiver=A, term=1, last=ZERO)
+        roles = []
+        for _ in range(2):
+            network["a"].campaign()
+            network.ask(deaf)
+            roles.append(_role(network, "a"))
+        assert roles == [Role.FOLLOWER, Role.PRE_CANDIDATE]
+
+    def test_with_a_leader_the_count_begins_anew(self) -> None:
+        """The next time the greater may be well again."""
+        network = Network(5)
+        network.elect("b")
+        request = PreVote(sender=member("e"), receiver=A, term=2, last=EntryID(1, 1))
+        roles = []
+        for _ in range(2):
+            network["a"].forget_leader()
+            network["a"].campaign()
+            network.ask(request)
+            roles.append(_role(network, "a"))
+            network.run(3)
+            assert network["a"].leader == B
+        assert roles == [Role.FOLLOWER, Role.FOLLOWER]
+
     def test_a_longer_log_counts_before_the_name(self) -> None:
         """Who cannot win yields."""
         network = Network(3)

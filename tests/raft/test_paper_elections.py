@@ -282,11 +282,18 @@ class TestCandidates:
         assert network["a"].status().last == last
 
     def test_who_leads_does_not_campaign(self) -> None:
-        """Fig. 4: there is no way from leader to candidate."""
+        """Fig. 4: there is no way from leader to candidate; to ask for it changes nothing."""
         network = Network(3)
         network.elect("a")
-        network.campaign("a")
+        network.isolate("a")
+        for _ in range(7):
+            network.tick("a", count=2)
+            network["a"].campaign()
         assert (network["a"].role, network["a"].term) == (Role.LEADER, 1)
+        network.tick("a", count=2)
+        network["a"].campaign()
+        assert network["a"].term == 1
+        assert network["a"].leader is None
 
 
 class TestVoters:

@@ -1,0 +1,136 @@
+"""With a healthy majority there is always a leader soon, whatever the others do for ever.
+
+A connected majority stays healthy; everybody else is broken for good, in a way drawn from the seed.
+Within ten election timeouts something new must be committed. RAFTDB_STORMS=1000 runs more seeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from random import Random
+
+import pytest
+
+from raftdb.errors import RaftDBError
+from raftdb.raft.messages import Message
+from raftdb.raft.types import Role
+from raftdb.simulation.network import Network
+
+SEEDS = int(os.environ.get("RAFTDB_STORMS", "40"))
+WAYS = ("deaf", "mute", "hung", "flapping", "dead", "half", "bouncing", "stale")
+ELECTION_TICKS = 8
+
+
+class Sickbed:
+    """A cluster with a healthy majority; messages take about a tick.
+
+    :param seed: draws everything
+    :param size: of the cluster
+    :param way: how the minority is broken
+    """
+
+    def __init__(self, seed: int, size: int, way: str) -> None:
+        self.random = Random(f"{seed} {size} {way}")
+        self.way = way
+        self.network = Network(size, seed=seed)
+        # first some life, with everybody, so that anybody may lead and logs may differ
+        for _ in range(self.random.randrange(40)):
+            self.turn()
+        members = list(self.network.peers)
+        self.random.shuffle(members)
+        broken = members[: (size - 1) // 2]
+        self.healthy = members[len(broken) :]
+        self.broken = broken
+        self.links = {
+            (one, other): self.random.random() < 0.5 for one in members for other in members
+        }
+        self.network.losing = self.loses
+        self.turns = 0
+        if way == "hung":
+            for who in broken:
+                self.network.peers[who].saves_hang = True
+        if way == "dead":
+            for who in broken:
+                self.network.crash(who.id)
+
+    def loses(self, message: Message) -> bool:
+        sender, receiver = message.sender, message.receiver
+        match self.way:
+            case "deaf":
+                return receiver in self.broken
+            case "mute":
+                return sender in self.broken
+            case "flapping":
+                sick = sender in self.broken or receiver in self.broken
+                return sick and self.turns // 5 % 2 == 0
+            case "half" | "stale":
+                sick = sender in self.broken or receiver in self.broken
+                return sick and self.links[sender, receiver]
+            case _:
+                return False
+
+    def turn(self) -> None:
+        """One tick of everybody, in any order, and about as much delivery."""
+        members = list(self.network.peers)
+        self.random.shuffle(members)
+        for who in members:
+            self.network.tick(who.id)
+        for _ in range(2):
+            waiting, self.network.in_flight = self.network.in_flight, []
+            self.random.shuffle(waiting)
+            for message in waiting:
+                if self.random.random() < 0.3:
+                    self.network.in_flight.append(message)
+                else:
+                    self.network.carry(message)
+        self.propose()
+
+    def propose(self) -> None:
+        for peer in tuple(self.network.peers.values()):
+            if peer.node.role is Role.LEADER and self.random.random() < 0.3:
+                with contextlib.suppress(RaftDBError):
+                    peer.node.propose(b"x")
+                self.network.pump(peer)
+
+    def sicken(self) -> None:
+        """What the broken ones do besides losing messages."""
+        self.turns += 1
+        for who in self.broken:
+            if self.way == "bouncing" and self.turns % 7 == 0:
+                self.network.restart(who.id)
+            if self.way == "stale" and self.turns % 3 == 0 and who in self.network.peers:
+                self.network.peers[who].node.campaign()
+                self.network.pump(self.network.peers[who])
+
+    def commit(self) -> int:
+        return max(self.network.peers[who].node.commit for who in self.healthy)
+
+
+class TestAHealthyMajority:
+    """RELIABILITY: for every seed, commits within ten election timeouts."""
+
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("size", [3, 5])
+    def test_gets_a_leader(self, size: int, way: str) -> None:
+        """Something new is committed at a healthy node in time."""
+        for seed in range(SEEDS // 4):
+            bed = Sickbed(seed, size, way)
+            before, ticks = bed.commit(), 0
+            while bed.commit() == before:
+                bed.sicken()
+                bed.turn()
+                ticks += 1
+                assert ticks <= 10 * ELECTION_TICKS, f"seed {seed}: nothing in {ticks} ticks"
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_keeps_it(self, way: str) -> None:
+        """The broken ones do not depose again and again: commits go on in each stretch of time."""
+        for seed in range(SEEDS // 8):
+            bed = Sickbed(seed, 5, way)
+            for _ in range(5):
+                before = bed.commit()
+                for _ in range(10 * ELECTION_TICKS):
+                    bed.sicken()
+                    bed.turn()
+                assert bed.commit() > before, f"seed {seed}: a stretch without a commit"

@@ -99,7 +99,6 @@ def _maybe_retire(state: State) -> None:
     """
     if not 0 < state.retires_at <= state.log.committed:
         return
-    replication.flush(state)  # first the news, then the invitation
     successor = transfer.successor(state)
     if successor is not None:
         state.send(TimeoutNow(sender=state.id, receiver=successor, term=state.term))

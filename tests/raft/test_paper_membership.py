@@ -591,10 +591,12 @@ class TestSnapshots:
         network = Network(3)
         network.elect("a")
         network.crash("c")
+        network["a"].report_unreachable(C)
         network.run(20)
         network.propose("a", b"x")
         network.snapshot("a")
         network.run(20)
+        assert network["a"].status().peers[C].state == "probe"
         assert not [m for m in network.log if isinstance(m, InstallSnapshot)]
 
     def test_one_at_a_time(self) -> None:
@@ -616,6 +618,12 @@ class TestSnapshots:
                     network.carry(message)
         assert len(held) == 1
         assert network["a"].status().peers[C].state == "snapshot"
+        # its acknowledgement may come before the transport's report
+        network.step(held[0])
+        network.deliver()
+        assert network["a"].status().peers[C].state == "replicate"
+        network["a"].report_snapshot(C, True)
+        assert network["a"].status().peers[C].state == "replicate"
 
     def test_a_failed_one_is_tried_again(self) -> None:
         """The transport reports it; the next heartbeat's answer starts another."""
@@ -627,7 +635,8 @@ class TestSnapshots:
         network.heal()
         network.losing = lambda m: isinstance(m, InstallSnapshot)
         network.run(4)
-        assert network["a"].status().peers[C].state == "probe"
+        progress = network["a"].status().peers[C]
+        assert (progress.state, progress.next) == ("probe", progress.match + 1)
         network.heal()
         network.run(4)
         assert network["c"].applied == network["a"].applied
@@ -663,6 +672,18 @@ class TestSnapshots:
         assert isinstance(answer, AppendEntriesResponse)
         assert answer.index == 3
         assert network["a"].applied == 3
+
+    def test_one_from_before_the_own_log_changes_nothing(self) -> None:
+        """It cannot even be compared any more."""
+        network = Network(3)
+        network.elect("a")
+        network.propose("a", b"x")
+        network.propose("a", b"y")
+        network.snapshot("b")
+        old = InstallSnapshot(sender=A, receiver=B, term=1, snapshot=_snapshot(1, 1))
+        (answer,) = network.ask(old)
+        assert isinstance(answer, AppendEntriesResponse)
+        assert answer.index == 3
 
     def test_it_brings_its_configuration(self) -> None:
         """§7: the snapshot includes the latest configuration as of the last included index."""

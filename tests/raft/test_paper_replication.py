@@ -183,7 +183,7 @@ class TestLogMatching:
         """§5.4, Leader Completeness: every leader has it."""
         network = Network(3)
         network.load("a", [1, 1, 1], commit=2)
-        (answer,) = network.ask(_append(2, EntryID(1, 1), [1]))
+        (answer,) = network.ask(_append(2, EntryID(1, 1), []))
         assert isinstance(answer, AppendEntriesResponse)
         assert (answer.rejected, answer.index) == (False, 2)
 
@@ -420,6 +420,33 @@ class TestOrderAndLoss:
         assert network["a"].status().peers[C].state == "probe"
         network.deliver()
         assert network.values("c") == [b"x"]
+
+    def test_a_probe_that_brings_nothing_new_ends_the_probing(self) -> None:
+        """The logs agree where they were asked to: that is what probing wanted to know."""
+        network = Network(3)
+        network.elect("a")
+        network["a"].report_unreachable(C)
+        network.deliver()
+        assert network["a"].status().peers[C].state == "replicate"
+
+    def test_a_late_acknowledgement_from_before_the_log(self) -> None:
+        """What a slow follower acknowledges may be compacted away: no commit can name it."""
+        network = Network(3, append_bytes_max=1)
+        network.elect("a")
+        network.run(2)
+        for number in range(3):
+            network["a"].propose(b"%d" % number)
+        network.pump(network.peer("a"))
+        held = [m for m in network.in_flight if m.receiver == C]
+        network.in_flight = [m for m in network.in_flight if m.receiver != C]
+        network.deliver()
+        network.snapshot("a")
+        network.in_flight.append(held[0])
+        network.deliver()
+        assert network["a"].status().peers[C].match == 2
+        network.in_flight.extend(held[1:])
+        network.deliver()
+        assert network.values("c") == [b"0", b"1", b"2"]
 
     def test_a_report_about_a_stranger_or_by_a_follower_changes_nothing(self) -> None:
         """The transport reports what it sees; the core knows what it means."""

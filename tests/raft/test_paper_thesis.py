@@ -524,6 +524,14 @@ class TestReadIndex:
         network.ask(ReadIndexResponse(sender=A, receiver=B, term=1, read=foreign, index=1))
         assert network.peer("b").reads == []
 
+    def test_a_refusal_is_no_index(self) -> None:
+        """Index 0 means: ask again."""
+        network = Network(3)
+        network.elect("a")
+        read = network["b"].read_index()
+        network.ask(ReadIndexResponse(sender=A, receiver=B, term=1, read=read, index=0))
+        assert network.peer("b").reads == []
+
     def test_too_many_are_refused(self) -> None:
         """Waiting reads are bounded; a follower is told to ask again."""
         network = Network(3, reads_max=2)

@@ -151,6 +151,10 @@ def tick(state: State) -> None:
     state.election_elapsed += 1
     if _alone(state) or state.election_elapsed >= state.election_timeout:
         state.election_elapsed = 0
+        if state.leader is not None:
+            # Also who cannot campaign has no leader any more, and holds no lease for it.
+            state.trace("leader lost", leader=state.leader)
+            state.leader = None
         if state.tracker.is_voter(state.id):
             campaign(state)
     elif state.role is Role.PRE_CANDIDATE:

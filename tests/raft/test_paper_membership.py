@@ -541,6 +541,15 @@ class TestLearners:
         network.campaign("l")
         assert (_role(network, "l"), network["l"].term) == (Role.FOLLOWER, 0)
 
+    def test_a_learner_knows_when_it_has_no_leader(self) -> None:
+        """It holds no lease for a leader that is gone, and names none."""
+        network = Network(1, learners="l")
+        network.run(3)
+        assert network["l"].leader == A
+        network.crash("a")
+        network.run(16)
+        assert network["l"].leader is None
+
     def test_a_learner_answers_a_vote_request(self) -> None:
         """It may be a voter without knowing it, and an election may need it.
 

@@ -16,7 +16,7 @@ from raftdb.web.bodies import decode_json
 from raftdb.web.errors import answer_error
 from raftdb.web.levels import parse_level
 from raftdb.web.limits import Limits
-from raftdb.web.messages import JSON, Answer, Asked, json_answer
+from raftdb.web.messages import JSON, Answer, Asked, json_answer, readable_answer
 from raftdb.web.routing import Router
 from raftdb.web.seams import Database, Membership
 from raftdb.web.targets import check_key, parameters, percent_decode
@@ -61,6 +61,7 @@ class KVApp:
             (b"Raftdb-Create-Revision", b"%d" % found.create_revision),
             (b"Raftdb-Mod-Revision", b"%d" % found.mod_revision),
             (b"Raftdb-Version", b"%d" % found.version),
+            (b"X-Content-Type-Options", b"nosniff"),  # nobody's bytes become a page of this site
         )
         return Answer(200, found.value, _BYTES if found.value else b"", revisions)
 
@@ -115,13 +116,13 @@ class ClusterApp:
     def status(self, asked: Asked) -> Answer:
         """Tell what the node knows about itself and its cluster."""
         parameters(asked.query, ())
-        return json_answer(self._status())
+        return readable_answer(self._status())
 
     @app.at("/api/cluster/members", "GET", "HEAD")
     def members(self, asked: Asked) -> Answer:
         """List the members."""
         parameters(asked.query, ())
-        return json_answer(self._membership.members())
+        return readable_answer(self._membership.members())
 
     @app.at("/api/cluster/members", "POST")
     async def add(self, asked: Asked) -> Answer:

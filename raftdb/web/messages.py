@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["JSON", "TEXT", "Answer", "Asked", "error_answer", "json_answer", "raw_http"]
+__all__ = [
+    "JSON",
+    "TEXT",
+    "Answer",
+    "Asked",
+    "error_answer",
+    "json_answer",
+    "raw_http",
+    "readable_answer",
+]
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -67,6 +76,11 @@ class _ErrorBody(msgspec.Struct):
 def json_answer(value: object, status: int = 200) -> Answer:
     """Answer with ``value`` as JSON and a newline, for people with a terminal."""
     return Answer(status, msgspec.json.encode(value) + b"\n", JSON)
+
+
+def readable_answer(value: object) -> Answer:
+    """Answer with ``value`` as indented JSON: it is long, and people read it."""
+    return Answer(200, msgspec.json.format(msgspec.json.encode(value)) + b"\n", JSON)
 
 
 def error_answer(

@@ -72,7 +72,7 @@ class Position(Protocol):
 
     @property
     def leader_contact_age_s(self) -> float | None:
-        """How long ago the leader was last heard; 0 on the leader, None if never."""
+        """How long ago the leader was heard, or a quorum by the leader; None if never."""
 
 
 class Database(Protocol):

@@ -250,6 +250,43 @@ class TestRefusals:
         with pytest.raises(RemoteProtocolError, match="out of range"):
             codec.decode_entry(bytes(entry))
 
+    def test_an_entry_cut_off_or_too_long(self) -> None:
+        """Cut anywhere, or with a length that does not fit, it is refused by name."""
+        whole = codec.encode_entry(Entry(1, 1, b"data"))
+        first = codec.encode_entry(Entry(1, 2))
+        for cut in range(1, len(whole)):
+            with pytest.raises(RemoteProtocolError, match=f"at byte {len(first)}"):
+                codec.decode_entries(first + whole[:cut])
+        for length in (0, 16, 22, 2**32 - 1):
+            with pytest.raises(RemoteProtocolError, match="does not fit"):
+                codec.decode_entries(length.to_bytes(4, "big") + whole[4:])
+
+    def test_names_and_numbers_out_of_range(self) -> None:
+        """Term 0, index 0, an empty id, an index above 2**62, a flag of 2."""
+        zero = bytes(8)
+        header = (17).to_bytes(4, "big") + b"\x01"
+        one = (1).to_bytes(8, "big")
+        for wrong in (header + zero + one, header + one + zero):
+            with pytest.raises(RemoteProtocolError, match="out of range"):
+                codec.decode_entry(wrong)
+        with pytest.raises(RemoteProtocolError, match="empty member id"):
+            codec.decode_member_id(b"\x01\x00" + bytes(16))
+        for commit, flag, words in ((2**62 + 1, 0, "above"), (1, 2, "neither")):
+            with pytest.raises(RemoteProtocolError, match=words):
+                codec.decode_hard_state(b"\x01" + one + commit.to_bytes(8, "big") + bytes((flag,)))
+
+    def test_bytes_behind_the_end(self) -> None:
+        """What is too much is refused: a value has one form."""
+        for encoded, decode in (
+            (codec.encode_message(raft.TimeoutNow(A, B, 1)), codec.decode_message),
+            (codec.encode_member_id(A), codec.decode_member_id),
+            (codec.encode_hard_state(HardState(1)), codec.decode_hard_state),
+            (codec.encode_conf_state(ConfState()), codec.decode_conf_state),
+            (codec.encode_snapshot_metadata(SnapshotMetadata()), codec.decode_snapshot_metadata),
+        ):
+            with pytest.raises(RemoteProtocolError, match="too many"):
+                decode(encoded + b"\x00")
+
     def test_members_out_of_order(self) -> None:
         """A group of members has one form: sorted, each once."""
         group = codec.encode_conf_state(ConfState(voters=(A, B)))

@@ -106,8 +106,6 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first rule they break is the last thing heard."""
-        if self.is_closing:
-            return
         self.received()
         try:
             super().dataReceived(data)

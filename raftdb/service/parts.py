@@ -43,6 +43,9 @@ from raftdb.storage import DurableStorage
 from raftdb.web.limits import Limits
 from raftdb.web.site import LimitedSite, make_site
 
+OWN_WAITING_MAX = 64
+"""Proposals of the membership that may wait besides those of clients."""
+
 
 class Parts:
     """One member's transport, replica, database, membership and site.
@@ -139,7 +142,8 @@ class Parts:
             machine=self.machine,
             options=ReplicaOptions(
                 tick_s=settings.tick_s,
-                waiting_max=settings.waiting_max,
+                # Clients are counted in front of it; the rest is for the members' own affairs.
+                waiting_max=settings.waiting_max + OWN_WAITING_MAX,
                 snapshot_entries=settings.snapshot_entries,
                 snapshot_bytes=settings.snapshot_bytes,
             ),

@@ -104,6 +104,7 @@ class Daemon:
     flags: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     directory: str = ""
+    foreground: bool = True
     process: subprocess.Popen[bytes] | None = None
     program: tuple[str, ...] = (str(Path(sys.executable).with_name("twistd")),)
 
@@ -137,7 +138,7 @@ class Daemon:
         assert self.process is None or self.process.poll() is not None, "it runs already"
         command = [
             *self.program,
-            "-n",
+            "-n" if self.foreground else f"--logfile={self.base / 'twistd.log'}",
             f"--pidfile={self.base / self.name}.pid",
             "raftdb",
             *(("--id", self.name) if id_flag else ()),
@@ -381,6 +382,9 @@ class Cluster:
             if one.process is not None and one.process.poll() is None:
                 one.process.kill()
                 one.process.wait()
+            pid_file = self.base / f"{one.name}.pid"
+            if not one.foreground and pid_file.exists():
+                os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture(name="cluster")

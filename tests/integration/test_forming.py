@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,18 @@ class TestRestarts:
         cluster.leader()
         assert one.status()["id"] == "node01"
 
+    def test_in_the_background(self, cluster: Cluster) -> None:
+        """Twistd without -n forks after the node was built, and before it starts."""
+        one = cluster.node()
+        log = cluster.base / "twistd.log"
+        one.foreground = False
+        one.start()
+        assert one.wait() == 0
+        cluster.wait_until("a leader", lambda: one.status().get("role") == "leader")
+        pid = int((cluster.base / "node01.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        cluster.wait_until("its end", lambda: "Server Shut Down" in log.read_text())
+
 
 class TestJoining:
     """Several addresses, some of them of no use."""
@@ -88,6 +102,21 @@ class TestJoining:
         second.environ["RAFTDB_JOIN"] = f"{second.http},{first.http}"
         second.start()
         cluster.wait_for_voters(2)
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_a_crash_while_joining(self, cluster: Cluster, moment: str) -> None:
+        """The cluster has taken it in; its identity is not written yet, or just so."""
+        cluster.node().start()
+        cluster.put("k", "v")
+        second = cluster.node(join=cluster.nodes[0])
+        second.on_failing_disk(kill_at=f"{moment} rename identity-part:1")
+        second.start()
+        assert second.wait() == -signal.SIGKILL
+        second.environ = {}
+        second.start()
+        cluster.wait_for_voters(2)
+        cluster.wait_until_equal()
+        assert second.get("k") == "v"
 
     def test_an_invitation_of_nobody_hurts_nobody(self, cluster: Cluster) -> None:
         """The older dialect's /join of an address that does not exist."""
@@ -170,6 +199,26 @@ class TestWipedDisk:
         assert trio[0].wait() == 1
         assert "--join" in trio[0].log.splitlines()[-1]
         assert "knows node01 as a member" in trio[0].log
+        trio[0].start("--join", trio[1].http)
+        cluster.wait_for_voters(3)
+
+    def test_a_second_cluster_is_noticed(self, cluster: Cluster) -> None:
+        """Nobody was there to warn it: both sides refuse the other, and it says what to do."""
+        trio = cluster.three()
+        cluster.put("k", "v")
+        for one in trio:
+            one.kill()
+        shutil.rmtree(trio[0].data)
+        trio[0].start()
+        cluster.leader()
+        second = trio[0].status()["cluster_id"]
+        for one in trio[1:]:
+            one.start()
+        cluster.wait_until("the alarm", lambda: "two clusters claim node01" in trio[0].log)
+        cluster.wait_until("the old one", lambda: trio[1].get("k", "consistent") == "v")
+        assert trio[1].status()["cluster_id"] != second
+        trio[0].stop()
+        shutil.rmtree(trio[0].data)
         trio[0].start("--join", trio[1].http)
         cluster.wait_for_voters(3)
 

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IConsumer, IHalfCloseableDescriptor, ITC
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as AnyRequest
 from twisted.web.server import Request
 
 from raftdb.web.budget import Budget
@@ -31,6 +32,10 @@ class Host(Protocol):
 
     limits: Limits
     budget: Budget
+
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are taken; if not, old ones end with their next answer."""
 
     def now(self) -> float:
         """The monotonic time in seconds."""
@@ -141,6 +146,17 @@ class Channel(HTTPChannel):
         if self.length is not None and not self._admits(self.length):
             return
         super().allHeadersReceived()
+
+    def checkPersistence(self, request: AnyRequest, version: bytes) -> bool:
+        """Whether another request may follow; not on a node that is about to stop.
+
+        A client that learns it from its answer asks elsewhere; one that learns it from a reset
+        connection cannot know what became of its write.
+        """
+        if self.site.listening:
+            return bool(super().checkPersistence(request, version))
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a part of the body, or what follows the request being answered."""

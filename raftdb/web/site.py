@@ -138,7 +138,7 @@ class LimitedSite(Site):
         self._channels: dict[Channel, None] = {}
         self._sweep = LoopingCall(self._check_all)
         self._sweep.clock = clock
-        self._listening = False
+        self.listening = False
 
     @property
     def connections(self) -> int:
@@ -149,13 +149,13 @@ class LimitedSite(Site):
         """Begin to look after the connections."""
         if self.logPath is not None:
             super().startFactory()
-        self._listening = True
+        self.listening = True
         if not self._sweep.running:
             self._sweep.start(_SWEEP_S, now=False)
 
     def stopFactory(self) -> None:
         """Stop that with the last connection: those still open keep their deadlines."""
-        self._listening = False
+        self.listening = False
         self._rest()
         if self.logPath is not None:
             super().stopFactory()
@@ -199,7 +199,7 @@ class LimitedSite(Site):
         return [b"http/1.1"]
 
     def _rest(self) -> None:
-        if not (self._listening or self._channels) and self._sweep.running:
+        if not (self.listening or self._channels) and self._sweep.running:
             self._sweep.stop()
 
     def _check_all(self) -> None:

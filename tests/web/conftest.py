@@ -309,6 +309,7 @@ class Served:
             unready=lambda: self.unready,
             limits=limits,
         )
+        self.site.startFactory()
         self.agent = RequestTraversalAgent(self.site.resource)
         self.agent._serverFactory = self.site
 

@@ -172,7 +172,6 @@ class TestAnyRequest:
     ) -> None:
         """With one final status of those that are documented."""
         served = serve(LIMITS)
-        served.site.startFactory()
         served.database.role = role
         wire = served.wire()
         wire.send(request)
@@ -202,7 +201,6 @@ class TestAnyBytes:
     ) -> None:
         """No exception, no count that is not given back, no answer that is none."""
         served = serve(LIMITS)
-        served.site.startFactory()
         served.database.role, served.database.waits = role, waits
         stream = bytearray(b"".join(parts))
         for place, byte in damage:

@@ -30,10 +30,8 @@ GET = b"GET /key/k HTTP/1.1\r\n\r\n"
 
 @pytest.fixture
 def small(serve: Callable[[Limits], Served]) -> Served:
-    """A site whose limits are quickly reached, and that listens."""
-    served = serve(SMALL)
-    served.site.startFactory()
-    return served
+    """A site whose limits are quickly reached."""
+    return serve(SMALL)
 
 
 def error(wire: Wire) -> str:
@@ -211,6 +209,18 @@ class TestEnding:
         small.clock.pump([1.0] * 11)
         assert wire.transport.aborted
         assert small.database.entries == []
+
+    def test_a_node_that_stops_says_so_with_each_answer(self, small: Served) -> None:
+        """The next request is sent elsewhere; what is under way is answered."""
+        small.database.waits = True
+        waiting, idle = small.wire(), small.wire()
+        waiting.send(GET)
+        small.site.stopFactory()
+        idle.send(GET)
+        small.database.release()
+        assert (waiting.statuses, waiting.closing) == ([200], False)
+        assert (idle.statuses, idle.closing) == ([200], True)
+        assert b"\r\nConnection: close\r\n" in idle.received
 
     def test_trouble_with_one_does_not_save_the_others(
         self, small: Served, logged: list[LogEvent]

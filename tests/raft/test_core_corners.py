@@ -271,6 +271,14 @@ class TestAnswers:
         network.ask(AppendEntriesResponse(sender=C, receiver=A, term=1, index=1))
         assert _peer(network, "c").state == "probe"
 
+    def test_an_answer_without_news_ends_probing(self) -> None:
+        """The logs agree where they were asked to, even if that was known before the doubt."""
+        network = Network(3)
+        network.elect("a")
+        network["a"].report_unreachable(C)
+        network.deliver()
+        assert _peer(network, "c").state == "replicate"
+
     def test_the_limit_of_uncommitted_bytes_can_be_reached_exactly(self) -> None:
         """Only what goes beyond is refused."""
         network = Network(3, uncommitted_bytes_max=66)
@@ -326,7 +334,8 @@ class TestSnapshotReports:
     def test_an_answer_of_before_does_not(self) -> None:
         """The member still lacks what is compacted."""
         network = self._under_way()
-        network.ask(AppendEntriesResponse(sender=C, receiver=A, term=1, index=2))
+        answer = AppendEntriesResponse(sender=C, receiver=A, term=1, index=2)
+        assert network.ask(answer) == []
         assert _peer(network, "c").state == "snapshot"
 
     def test_at_the_edge_entries_follow(self) -> None:
@@ -390,9 +399,9 @@ class TestTransfers:
 
     def test_a_hung_disk_gives_to_a_voter(self) -> None:
         """A learner that has as much is none."""
-        network = Network(2, learners="c")
+        network = Network(3, learners="d")
         network.elect("a")
         network.peer("a").saves_hang = True
         network.propose("a", b"x")
         network.run(10)
-        assert network.leaders == ["b"]
+        assert network.leaders == ["c"]

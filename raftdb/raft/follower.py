@@ -74,7 +74,9 @@ def handle_append(state: State, message: AppendEntries) -> None:
         )
         return
     log.commit_to(min(message.commit, last))
-    _accept(state, message, last)
+    if last > message.match:
+        _accept(state, message, last)
+    # else the leader has our word for that already: mere news of a commit needs no answer
 
 
 def handle_heartbeat(state: State, message: Heartbeat) -> None:

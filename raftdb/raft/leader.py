@@ -136,8 +136,7 @@ def _accepted(state: State, member: MemberID, progress: Progress, index: int) ->
     news = progress.maybe_update(index)
     match progress.state:
         case ProgressState.PROBE:
-            # No news is good news while probing, too: the logs agree where they were asked to.
-            if news or progress.match == index:
+            if news:
                 progress.become_replicate()
         case ProgressState.SNAPSHOT:
             if progress.match >= state.log.first_index - 1:
@@ -240,9 +239,11 @@ def _check_quorum(state: State, elapsed: int) -> None:
 
 
 def report_unreachable(state: State, member: MemberID) -> None:
-    """Doubt what is in flight to ``member``: some of it was dropped."""
+    """Doubt what is in flight to ``member``, if anything is: some of it was dropped."""
     progress = state.tracker.progress.get(member)
-    if progress is not None and progress.state is ProgressState.REPLICATE:
+    if progress is None or progress.match == state.log.last_index:
+        return
+    if progress.state is ProgressState.REPLICATE:
         progress.become_probe()
 
 

@@ -75,7 +75,8 @@ def _due(state: State, member: MemberID, progress: Progress) -> _Due:
         probing = progress.state is ProgressState.PROBE
         if progress.next <= log.last_index and (probing or not progress.inflights.full):
             return _Due.ENTRIES
-        if probing or member in state.nudged:
+        # Where everything is known to agree, there is nothing to find out.
+        if (probing or member in state.nudged) and progress.match < progress.next - 1:
             return _Due.EMPTY
     if progress.can_bump_commit(log.committed) and progress.match >= log.first_index - 1:
         return _Due.COMMIT

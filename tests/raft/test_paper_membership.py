@@ -600,6 +600,7 @@ class TestSnapshots:
         network = Network(3)
         network.elect("a")
         network.crash("c")
+        network.propose("a", b"x")
         network["a"].report_unreachable(C)
         network.run(20)
         network.propose("a", b"x")

@@ -147,10 +147,10 @@ class TestLogMatching:
         """Fig. 2, receiver step 2: reply false without an entry at prevLogIndex with its term."""
         network = Network(3)
         network.load("a", [1, 2])
-        (answer,) = network.ask(_append(5, previous, []))
+        (answer,) = network.ask(_append(5, previous, [5]))
         assert isinstance(answer, AppendEntriesResponse)
         assert answer.rejected is not accepted
-        assert answer.index == previous.index
+        assert answer.index == previous.index + accepted
 
     @pytest.mark.parametrize(
         ("previous", "sent", "kept"),
@@ -421,13 +421,25 @@ class TestOrderAndLoss:
         network.deliver()
         assert network.values("c") == [b"x"]
 
-    def test_a_probe_that_brings_nothing_new_ends_the_probing(self) -> None:
-        """The logs agree where they were asked to: that is what probing wanted to know."""
+    def test_where_everything_agrees_there_is_nothing_to_doubt(self) -> None:
+        """An idle follower whose link broke for a moment is not probed."""
         network = Network(3)
         network.elect("a")
         network["a"].report_unreachable(C)
-        network.deliver()
         assert network["a"].status().peers[C].state == "replicate"
+        before = len(network.log)
+        network.run(4)
+        assert not [m for m in network.log[before:] if isinstance(m, AppendEntries)]
+
+    def test_news_of_a_commit_is_not_answered(self) -> None:
+        """The leader knows what the follower has; an answer would only cost a message each."""
+        network = Network(3)
+        network.elect("a")
+        before = len(network.log)
+        network.propose("a", b"x")
+        kinds = [type(m).__name__ for m in network.log[before:]]
+        assert kinds.count("AppendEntries") == 4
+        assert kinds.count("AppendEntriesResponse") == 2
 
     def test_a_late_acknowledgement_from_before_the_log(self) -> None:
         """What a slow follower acknowledges may be compacted away: no commit can name it."""

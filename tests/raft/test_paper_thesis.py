@@ -118,6 +118,17 @@ class TestTransfer:
         assert network["a"].status().transferee is None
         network.propose("a", b"x")
 
+    def test_asking_again_does_not_prolong_it(self) -> None:
+        """Otherwise an impatient operator keeps the cluster from taking proposals."""
+        network = Network(3)
+        network.elect("a")
+        network.losing = lambda m: isinstance(m, TimeoutNow)
+        network["a"].transfer_leadership(B)
+        network.run(4)
+        network["a"].transfer_leadership(B)
+        network.run(4)
+        assert network["a"].status().transferee is None
+
     def test_another_target_replaces_the_first_and_itself_none(self) -> None:
         """The last wish counts; the leader itself is no target."""
         network = Network(3)

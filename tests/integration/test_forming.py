@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,19 +17,26 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Cluster
 
 ORDERS = list(itertools.permutations(range(3)))
+ROUNDS = int(os.environ.get("RAFTDB_START_ROUNDS", "1"))
+PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.2)
+"""Between two starts: together, within the founder's two silent seconds, and after them."""
 
 
 class TestThreeAtOnce:
     """The README's flags, whatever comes first."""
 
+    @pytest.mark.parametrize("attempt", range(ROUNDS))
     @pytest.mark.parametrize("order", ORDERS, ids=str)
-    def test_any_order_forms_one_cluster(self, cluster: Cluster, order: tuple[int, ...]) -> None:
-        """Started a blink apart, they end as three voters of one cluster."""
+    def test_any_order_forms_one_cluster(
+        self, cluster: Cluster, order: tuple[int, ...], attempt: int
+    ) -> None:
+        """Whatever the pauses between the starts, they end as three voters of one cluster."""
+        pauses = Random(f"{order} {attempt}")
         first = cluster.node()
         trio = [first, cluster.node(join=first), cluster.node(join=first)]
         for position in order:
             trio[position].start()
-            time.sleep(0.1)
+            time.sleep(pauses.choice(PAUSES_S))
         cluster.wait_for_voters(3)
         assert len({one.status()["cluster_id"] for one in trio}) == 1
         cluster.put("k", "v")

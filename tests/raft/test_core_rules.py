@@ -159,6 +159,19 @@ class TestSlowDisk:
         (leader,) = network.leaders
         network.propose(leader, b"y")
 
+    def test_each_time_it_hangs_it_tries_anew(self) -> None:
+        """A transfer that was tried for an earlier save says nothing about this one."""
+        network = self._hung()
+        network.losing = lambda m: isinstance(m, TimeoutNow)
+        for _ in range(2):
+            network.run(9)
+            assert network["a"].status().transferee is not None
+            network.peer("a").saves_hang = False
+            network.run(9)
+            network.peer("a").saves_hang = True
+            network.propose("a", b"y")
+        assert network.leaders == ["a"]
+
     def test_alone_it_stays(self) -> None:
         """Nobody could do better."""
         network = self._hung(1)

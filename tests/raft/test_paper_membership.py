@@ -16,6 +16,7 @@ from raftdb.raft.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
+from raftdb.raft.ready import Applicable
 from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import (
     ZERO,
@@ -752,7 +753,7 @@ class TestSnapshots:
         assert page.snapshot == _snapshot(1, 9)
         assert page.entries == ()
         assert not node.has_applicable()
-        assert node.take_applicable().entries == ()
+        assert node.take_applicable() == Applicable()
         node.restored(_snapshot(1, 9))
         assert [entry.index for entry in node.take_applicable().entries] == [10]
 

@@ -76,7 +76,6 @@ class Channel(HTTPChannel):
 
     site: Host
     transport: ITCPTransport
-    timeOut = None  # the deadlines here replace the idle timeout that any byte re-arms
 
     def connectionMade(self) -> None:
         """Begin, or refuse a connection too many."""

@@ -12,7 +12,6 @@ from io import BytesIO
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.web.http import Request as AnyRequest
 from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -58,7 +57,7 @@ def make_resource(
     """
     pacer = Pacer(clock)
     apps: tuple[App, ...] = (
-        KeyApp(database, limits, LongText(pacer, budget)),
+        KeyApp(database, limits, LongText(pacer)),
         JoinApp(membership),
         KVApp(database, limits),
         ClusterApp(membership, status=status, unready=unready),
@@ -128,7 +127,7 @@ class LimitedSite(Site):
             resource,
             LimitedRequest,
             logPath=access_log,
-            timeout=None,
+            timeout=None,  # any byte would re-arm it; the channel has deadlines instead
             reactor=clock,
             parsePOSTFormSubmission=False,  # 60 us a request, and no body here is a form
         )
@@ -146,7 +145,7 @@ class LimitedSite(Site):
         return len(self._channels)
 
     def startFactory(self) -> None:
-        """Begin to look after the connections."""
+        """Begin to look after the connections; without a path nothing is logged anywhere."""
         if self.logPath is not None:
             super().startFactory()
         self.listening = True
@@ -188,11 +187,6 @@ class LimitedSite(Site):
         """Keep bodies in memory: they are small, and twisted.web's files have no limit."""
         del length
         return BytesIO()
-
-    def log(self, request: AnyRequest) -> None:
-        """Write a line to the access log if there is one; never to the daemon's log."""
-        if self.logPath is not None:
-            super().log(request)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: twisted.web's HTTP/2 would pass by every limit here."""

@@ -318,9 +318,9 @@ class Served:
         """Return what a Deferred has fired with."""
         return now(deferred)
 
-    def wire(self) -> Wire:
-        """Open a connection."""
-        return Wire(self.site)
+    def wire(self, site: LimitedSite | None = None) -> Wire:
+        """Open a connection, to another site if one is given."""
+        return Wire(site or self.site)
 
     def start(
         self,

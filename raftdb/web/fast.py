@@ -77,9 +77,13 @@ class FastChannel(Channel):
         super().dataReceived(data)
 
     def _fits(self, body_bytes: int) -> bool:
-        """Whether a body is within the limits; twisted.web's way refuses what is not."""
+        """Whether the fast lane may take it; twisted.web's refuses, or closes, where it must."""
         site = self.site
-        return body_bytes <= site.limits.body_bytes_max and site.budget.has_room(body_bytes)
+        return (
+            site.listening
+            and body_bytes <= site.limits.body_bytes_max
+            and site.budget.has_room(body_bytes)
+        )
 
     def _take(self, plain: Plain) -> None:
         self._state = State.ANSWERING

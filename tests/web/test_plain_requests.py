@@ -146,9 +146,11 @@ class TestTheFastLane:
     def test_no_timer_is_left_for_each_request(self, served: Served) -> None:
         """One for all of them, which goes when it finds nobody waiting."""
         served.database.waits = True
-        for _ in range(50):
-            served.wire().send(POST)
+        timers = len(served.clock.getDelayedCalls())
+        wires = [served.wire() for _ in range(50)]
+        for wire in wires:
+            wire.send(POST)
         served.database.release()
-        assert len(served.clock.getDelayedCalls()) <= 2
+        assert len(served.clock.getDelayedCalls()) <= timers + 2
         served.clock.pump([1.0] * 12)
-        assert served.clock.getDelayedCalls() == []
+        assert len(served.clock.getDelayedCalls()) == timers

@@ -601,11 +601,10 @@ class TestSnapshots:
         network = Network(3)
         network.elect("a")
         network.crash("c")
-        network.propose("a", b"x")
-        network["a"].report_unreachable(C)
         network.run(20)
         network.propose("a", b"x")
         network.snapshot("a")
+        network["a"].report_unreachable(C)
         network.run(20)
         assert network["a"].status().peers[C].state == "probe"
         assert not [m for m in network.log if isinstance(m, InstallSnapshot)]

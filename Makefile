@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench simulate test lint types layers unit coverage clean
+.PHONY: help demo bench chaos simulate test lint types layers unit coverage clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -13,6 +13,7 @@ help:
 	@echo "make test          style, types, layers and all tests"
 	@echo "make simulate      runs simulated clusters under faults until one breaks a promise; Ctrl-C ends it"
 	@echo "make bench         measures a three-node cluster (see docs/benchmarks.md)"
+	@echo "make chaos         faults on real nodes in network namespaces, five minutes (as root)"
 	@echo "make clean         removes everything made here"
 
 $(READY): pyproject.toml
@@ -35,6 +36,9 @@ bench: $(READY)
 
 simulate: $(READY)
 	@$(BIN)/python -m raftdb.simulation --forever $(SEED)
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 test: lint types layers unit
 

@@ -31,6 +31,9 @@ from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import (
     TERM_MAX,
     ZERO,
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
     ConfState,
     Entry,
     EntryID,
@@ -509,6 +512,27 @@ class TestFastFailover:
         assert isinstance(answer, RequestVoteResponse)
         assert answer.granted
         assert _role(network, "a") is Role.FOLLOWER
+
+
+class TestAlone:
+    """A sole voter waits for nobody but itself."""
+
+    def test_it_first_applies_what_is_committed(self) -> None:
+        """Else each tick would search a long log for changes, only to be refused."""
+        events: list[str] = []
+        network = Network(1, trace=lambda event, _: events.append(event))
+        network.run(1)
+        network.change(
+            "a", ConfChange((ConfChangeSingle(ConfChangeKind.ADD_LEARNER, member("l")),))
+        )
+        network.restart("a")
+        network.peer("a").applies = False
+        events.clear()
+        network.tick("a", count=5)
+        assert events == []
+        network.peer("a").applies = True
+        network.run(2)
+        assert network.leaders == ["a"]
 
 
 class TestLimits:

@@ -9,7 +9,6 @@ invariants, and that replicas which have applied the same index are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from random import Random
 from typing import Any, TypeAlias
 
@@ -35,9 +34,8 @@ from raftdb.raft.types import (
 )
 from raftdb.replica import Options, Replica
 from raftdb.simulation.carrier import Carrier, Station
-from raftdb.simulation.chronicle import EVENTS_KEPT, Chronicle
 from raftdb.simulation.clock import NodeClock, SimulationClock
-from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
+from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.safety import Safety
 
@@ -75,7 +73,6 @@ class SimulatedNode:
         assert not self.is_up
         self.boots += 1
         cluster = self.cluster
-        cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
         self.clock = NodeClock(cluster.clock, self._watch)
         try:
@@ -84,7 +81,6 @@ class SimulatedNode:
             raise
         except StorageError as error:
             # The disk is full or failing: whoever looks after the node tries again later.
-            cluster.chronicle.note("cannot start", self.name, str(error))
             self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
             cluster.clock.callLater(RESTART_S, self.boot_if_down)
             return
@@ -101,7 +97,7 @@ class SimulatedNode:
         )
         self.replica = Replica(
             self.clock,
-            config=cluster.config(self.member, rng),
+            config=cluster.configure(Config(id=self.member, rng=rng, boot=rng.getrandbits(64))),
             storage=self.storage,
             transport=cluster.network.connect(self.member, station),
             machine=self.machine,
@@ -125,7 +121,6 @@ class SimulatedNode:
         if not self.is_up:
             return
         self.is_up = False
-        self.cluster.chronicle.note("dies", self.name)
         self.clock.kill()
         self.machinery.crash()
         self.cluster.network.disconnect(self.member)
@@ -133,7 +128,6 @@ class SimulatedNode:
 
     def pause(self, seconds: float) -> None:
         """Let the process stand still; what arrives meanwhile waits for it."""
-        self.cluster.chronicle.note("pauses", self.name, seconds)
         self.clock.pause(seconds)
 
     def _deliver(self, message: Message) -> None:
@@ -144,7 +138,6 @@ class SimulatedNode:
             self.clock.callLater(0, function, *arguments)
 
     def _crashed(self, failure: Failure) -> None:
-        self.cluster.chronicle.note("crashes by itself", self.name, repr(failure.value))
         self.failure = failure
         self.cluster.failures.append(failure)
         self.kill()
@@ -155,7 +148,6 @@ class SimulatedNode:
 
     def _role_changed(self, role: Role, leader: MemberID | None, term: int) -> None:
         assert leader is None or term > 0
-        self.cluster.chronicle.note("is", self.name, role.value, "of", leader or "nobody", term)
         self.roles.append((self.clock.seconds(), role, term))
 
 
@@ -168,7 +160,6 @@ class Cluster:
     :param durable: whether nodes stand on the production storage over lossy disks, which is
         slower, instead of a disk in memory
     :param fast_failover: whether a killed node's peers notice at once that its port is closed
-    :param events_kept: how many of the newest events can be told, None for all
     :param configure: changes the core's default configuration
     """
 
@@ -180,7 +171,6 @@ class Cluster:
         options: Options | None = None,
         durable: bool = False,
         fast_failover: bool = True,
-        events_kept: int | None = EVENTS_KEPT,
         configure: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.seed = seed
@@ -188,9 +178,7 @@ class Cluster:
         self.configure = configure
         self._durable = durable
         self.clock = SimulationClock()
-        self.chronicle = Chronicle(self.clock.seconds, kept=events_kept)
         self.network = Carrier(self.clock, Random(f"{seed}/network"))
-        self.network.watch = lambda message: self.chronicle.note("arrives", message)
         self.nodes: dict[str, SimulatedNode] = {}
         self.wall_steps_ms: dict[str, int] = {}
         """By how much a node's wall clock is wrong."""
@@ -226,13 +214,6 @@ class Cluster:
             rng=Random(f"{self.seed}/{member.id}/disk"),
         )
 
-    def config(self, member: MemberID, rng: Random) -> Config:
-        """Return the core's configuration of one boot, its limits nested [30]."""
-        config = self.configure(Config(id=member, rng=rng, boot=rng.getrandbits(64)))
-        if self._durable and config.append_bytes_max > APPEND_BYTES_MAX:
-            config = replace(config, append_bytes_max=APPEND_BYTES_MAX)
-        return config
-
     def boot(self) -> None:
         """Start every node that does not run."""
         for node in self.nodes.values():
@@ -241,21 +222,20 @@ class Cluster:
     def heal(self) -> None:
         """Make network and disks good, and start every node."""
         self.network.mend()
-        self.network.clear_weather()
+        weather = self.network.weather
+        weather.loss = weather.repetition = 0.0
+        weather.delay_max_s = 0.002
         for node in self.nodes.values():
             node.machinery.mend()
         self.boot()
 
     @property
-    def leaders(self) -> list[SimulatedNode]:
-        """Every running node that thinks it leads."""
-        nodes = self.nodes.values()
-        return [node for node in nodes if node.is_up and node.replica.role is Role.LEADER]
-
-    @property
     def leader(self) -> SimulatedNode | None:
         """The running leader of the highest term, if there is one."""
-        return max(self.leaders, key=lambda node: node.replica.term, default=None)
+        leading = [
+            node for node in self.nodes.values() if node.is_up and node.replica.role is Role.LEADER
+        ]
+        return max(leading, key=lambda node: node.replica.term, default=None)
 
     @property
     def followers(self) -> list[SimulatedNode]:
@@ -270,10 +250,12 @@ class Cluster:
         """Let the peers of a killed node find its port closed, where they can reach it."""
         if not self._fast_failover:
             return
+        # A connection ends after what was sent on it has arrived.
+        delay_s = self.network.weather.delay_max_s + 0.001
         for node in self.nodes.values():
             reachable = self.network.passes(node.name, dead.id)
             if node.is_up and reachable and self.network.passes(dead.id, node.name):
-                node.clock.callLater(0.001, node.replica.link_lost, dead, refused=True)
+                node.clock.callLater(delay_s, node.replica.link_lost, dead, refused=True)
 
     # -- letting time pass ----------------------------------------------------------------------
 

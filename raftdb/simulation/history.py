@@ -107,11 +107,7 @@ class History:
         """Note that it surely did not happen: it leaves the history."""
         assert operation.returned is None
         self._refused.append(operation)
-        for place in reversed(range(len(self.operations))):  # it is among the latest
-            if self.operations[place] is operation:
-                del self.operations[place]
-                return
-        raise AssertionError("it is not in this history")
+        self.operations.remove(operation)
 
     @property
     def refused_count(self) -> int:

@@ -48,9 +48,12 @@ class TestAProposal:
     def test_fails_with_an_error_that_is_its_result(self, outcome: Outcome) -> None:
         """A command that every replica refuses alike is refused to its proposer."""
         waits = self.wait(2, 7)
+        results: list[object] = []
+        waits.addCallback(results.append)
         self.proposals.applied(2, 7, CompareFailed("no"))
         self.proposals.settle()
         assert isinstance(outcome(waits), CompareFailed)
+        assert results == []
 
     def test_calls_nobody_before_the_page_is_applied(self, outcome: Outcome) -> None:
         """A callback that reads the state must find the whole page in it."""

@@ -15,6 +15,7 @@ from raftdb.errors import (
     Timeout,
 )
 from raftdb.kv.values import KeyValue, PutResult
+from raftdb.machine import UnknownCommand
 from raftdb.raft.types import Role
 from raftdb.replica import Options
 from raftdb.simulation.cluster import Cluster, SimulatedNode
@@ -73,6 +74,18 @@ class TestAWrite:
         assert min(commits) == max(commits) > leader.replica.core.state.log.durable
         assert outcome(leader.database.get(b"k", Level.STALE)) is None
 
+    def test_needs_the_fsync_of_a_quorum(self, outcome: Outcome) -> None:
+        """No follower says yes before its own disk does."""
+        cluster, leader = started()
+        for follower in cluster.followers:
+            follower.machinery.hangs = True
+        written = leader.database.put([(b"k", b"v")])
+        cluster.run_for(0.1)
+        assert outcome(written) == "pending"
+        cluster.followers[0].machinery.hangs = False
+        cluster.run_for(0.1)
+        assert outcome(written) == PutResult(1)
+
     def test_is_never_acknowledged_after_a_failed_fsync(self, outcome: Outcome) -> None:
         """The node ends by the injected crash, and nobody hears a yes."""
         cluster, leader = started("a")
@@ -82,6 +95,15 @@ class TestAWrite:
         assert leader.failure is not None
         assert isinstance(outcome(written), LeadershipLost)
         assert isinstance(outcome(leader.database.put([(b"k", b"v")])), ShuttingDown)
+
+    def test_that_cannot_be_applied_stops_the_node(self, outcome: Outcome) -> None:
+        """What is unknown is not guessed; the failure does not vanish in the reactor's log."""
+        cluster, leader = started("a")
+        written = leader.replica.propose(b"\xff of a later version", 1.0)
+        cluster.run_for(0.1)
+        assert leader.failure is not None
+        assert isinstance(leader.failure.value, UnknownCommand)
+        assert isinstance(outcome(written), LeadershipLost)
 
     def test_finds_its_whole_page_applied_when_answered(self) -> None:
         """A callback that reads under the lease must not see a state older than its index says."""

@@ -37,6 +37,7 @@ class TestTheTicker:
         """Beats that are a little late each do not slow the count down."""
         self.clock.pump([0.07] * 100)
         assert sum(self.beats) == 140
+        assert self.ticker.stall_max_s == pytest.approx(0.02)
 
     def test_stops(self) -> None:
         """After a stop nothing is scheduled."""

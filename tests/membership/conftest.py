@@ -48,6 +48,9 @@ class ImmediateGroup:
         self.match: dict[MemberID, int] = {}
         self.transferred: list[MemberID | None] = []
         self.stuck = False
+        self.slow = False
+        self.pending: list[Deferred[object]] = []
+        self.refused = 0
 
     def status(self) -> Picture:
         peers = {
@@ -84,7 +87,11 @@ class ImmediateGroup:
 
     def propose_conf_change(self, change: ConfChange, timeout_s: float) -> Deferred[object]:
         del timeout_s
-        if self.stuck:
+        if self.slow:
+            self.pending.append(Deferred())
+            return self.pending[-1]
+        if self.stuck or self.table.conf_state.is_joint:
+            self.refused += 1
             return fail(ConfChangeError("another change is under way"))
         self.commit += 1
         after = confchange.apply(self.table.conf_state, change)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, NoLeader, NotLeader
 from raftdb.membership import JoinAnswer, KnownMember, Sighting
-from raftdb.raft.types import MemberID
+from raftdb.raft.types import ConfState, MemberID
 
 if TYPE_CHECKING:
     from tests.membership.conftest import Fixture
@@ -84,6 +85,14 @@ class TestJoining:
         request = node.request_of(node.record("node02", 2))._replace(protocol_versions=(2, 3))
         assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
 
+    def test_too_old_a_version_is_refused(self, node: Fixture) -> None:
+        """It could not apply what the cluster writes already [25]."""
+        node.own_supports(3)
+        node.wait(0.5)
+        assert node.group.table.feature_level == 3
+        request = node.request_of(node.record("node02", 2))._replace(feature_level=2)
+        assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
+
     def test_a_follower_says_who_leads(self, node: Fixture) -> None:
         """The newcomer is redirected there."""
         other = node.record("node02", 2)
@@ -148,6 +157,14 @@ class TestWipedDisk:
         asked = node.membership.add(node.request_of(node.record("node02", 22)))
         assert isinstance(failure_of(asked), ConfChangeError)
 
+    def test_the_leader_counts_itself_in(self, node: Fixture) -> None:
+        """Its own record of activity is nobody's business to keep."""
+        self.grown(node)
+        node.group.active[node.own.id] = False
+        node.wait(2.0)
+        node.membership.remove("node03")
+        assert MemberID("node03", 3) not in node.group.table.conf_state.members
+
     def test_the_leaders_own_name_is_taken(self, node: Fixture) -> None:
         """Whoever leads is in contact with itself."""
         node.wait(2.0)
@@ -192,6 +209,26 @@ class TestPromotion:
         node.group.match[new.id] = node.group.commit
         node.wait(5.0)
         assert node.group.table.conf_state.voters == (node.own.id,)
+
+    def test_nobody_is_promoted_while_two_majorities_are_needed(self, node: Fixture) -> None:
+        """One change after the other; the core would refuse it, every heartbeat."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        joint = ConfState(
+            voters=(node.own.id,),
+            voters_outgoing=(node.own.id, MemberID("node03", 3)),
+            learners=(new.id,),
+        )
+        node.group.table.apply_conf_change(b"", joint)
+        node.wait(1.0)
+        assert node.group.refused == 0
+
+    def test_one_change_is_under_way_at_a_time(self, node: Fixture) -> None:
+        """Also where the group takes its time."""
+        node.membership.add(node.request_of(node.record("node02", 2)))
+        node.group.slow = True
+        node.wait(2.0)
+        assert len(node.group.pending) == 1
 
     def test_a_follower_promotes_nobody(self, node: Fixture) -> None:
         """Only the leader knows who has caught up."""
@@ -290,6 +327,13 @@ class TestNewAddresses:
         node.wait(1.0)
         assert node.group.table.members[-1].raft_address == "node02:8089"
 
+    def test_nobody_moves_a_node_but_itself(self, node: Fixture) -> None:
+        """A copy of its directory claims its name and lives elsewhere [29]."""
+        commit = node.group.commit
+        node.caretaker.seen(Sighting(77, node.record("node01", 1, host="evil")))
+        node.wait(1.0)
+        assert node.group.commit == commit
+
 
 class TestInvitations:
     """The older dialect names a node whose incarnation nobody knows."""
@@ -315,6 +359,15 @@ class TestInvitations:
         node.follow(node.own)
         node.group.leader = None
         assert isinstance(failure_of(node.membership.invite("node02", "x:1", "x:2")), NoLeader)
+
+    def test_a_removed_incarnation_is_not_pinned(self, node: Fixture) -> None:
+        """The invitation is for whoever comes new."""
+        old = node.record("node02", 2)
+        node.voter(old)
+        node.membership.remove("node02")
+        node.membership.invite("node02", "node02:8089", "node02:8091")
+        node.caretaker.seen(Sighting(77, old))
+        assert node.caretaker._sightings.news(node.group.table) is None
 
     def test_an_uninvited_hello_changes_nothing(self, node: Fixture) -> None:
         """Knowing the cluster's id is not enough."""
@@ -350,6 +403,22 @@ class TestFeatureLevel:
         node.own_supports(2)
         node.wait(0.5)
         assert node.group.table.feature_level == 2
+
+    def test_it_rises_to_what_the_least_supports(self, node: Fixture) -> None:
+        """Not to what the best does."""
+        node.voter(msgspec.structs.replace(node.record("node02", 2), feature_max=2))
+        node.own_supports(3)
+        node.wait(0.5)
+        assert node.group.table.feature_level == 2
+
+    def test_a_member_without_a_record_holds_it(self, node: Fixture) -> None:
+        """Nobody knows what it supports."""
+        conf_state = ConfState(voters=(node.own.id, MemberID("node02", 2)))
+        node.group.table.apply_conf_change(b"", conf_state)
+        node.own_supports(2)
+        commit = node.group.commit
+        node.wait(0.5)
+        assert node.group.commit == commit, "a level was proposed that cannot be agreed on"
 
     def test_one_old_member_holds_it(self, node: Fixture) -> None:
         """It could not read what the others write."""

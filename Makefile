@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench test lint types layers unit coverage clean
+.PHONY: help demo bench chaos simulate test lint types layers unit coverage clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
 	@echo "make demo ONCE=1   the same, and exits with 0 or 1"
 	@echo "make test          style, types, layers and all tests"
+	@echo "make simulate      runs simulated clusters under faults until one breaks a promise; Ctrl-C ends it"
 	@echo "make bench         measures a three-node cluster (see docs/benchmarks.md)"
+	@echo "make chaos         faults on real nodes in network namespaces, five minutes (as root)"
 	@echo "make clean         removes everything made here"
 
 $(READY): pyproject.toml
@@ -31,6 +33,12 @@ demo: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py $(BENCH)
+
+simulate: $(READY)
+	@$(BIN)/python -m raftdb.simulation --forever $(SEED)
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 test: lint types layers unit
 

@@ -201,7 +201,6 @@ class RawNode:
                 state.handed_out_changes.append(entry.change)
             if state.role is Role.LEADER and entry.term == state.term:
                 state.uncommitted_bytes -= entry.size
-        reconfiguration.maybe_leave(state)
         return Applicable(entries=entries, reads=reads)
 
     # -- output 3: what must become durable --

@@ -82,8 +82,8 @@ def _settle(state: State) -> None:
 def maybe_leave(state: State) -> None:
     """Leave a joint configuration by itself, where that was asked for (Thesis §4.3).
 
-    Called whenever something was applied and at each tick, so that a leader elected in the middle,
-    or one that was handing leadership over just then, does it, too.
+    Called when a change was applied and at each tick, so that a leader elected in the middle, or one
+    that was handing leadership over just then, does it, too.
     """
     if (
         state.role is Role.LEADER

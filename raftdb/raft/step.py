@@ -150,7 +150,7 @@ def tick(state: State, elapsed: int) -> None:
     """
     assert elapsed >= 1
     state.uptime += 1
-    if state.outstanding is not None:
+    if state.outstanding is not None and state.outstanding.must_save:
         state.save_elapsed += 1
     if state.role is Role.LEADER:
         leader.tick(state, elapsed)

@@ -135,6 +135,7 @@ class Parts:
                 boot=self._boot,
                 election_ticks=settings.election_ticks,
                 heartbeat_ticks=settings.heartbeat_ticks,
+                append_bytes_max=settings.append_bytes_max,
                 trace=self.journal.trace,
             ),
             storage=self.storage,

@@ -29,6 +29,9 @@ BODY_BYTES_CEILING = 4 * MiB
 OVERHEAD_BYTES = 64 * KiB
 """What a write may need besides its body on its way into a segment."""
 
+APPEND_BYTES_MAX = 1 * MiB
+"""Of entries in one append, where segments are large enough for that."""
+
 _AT_LEAST_ONE = (
     "snapshot_entries",
     "snapshot_bytes",
@@ -129,6 +132,16 @@ class Settings:
     def storage_limits(self) -> StorageLimits:
         """What bounds the files."""
         return StorageLimits(segment_bytes=self.segment_bytes)
+
+    @property
+    def append_bytes_max(self) -> int:
+        """Of entries in one append: what an empty segment holds, and so any follower with room [30].
+
+        A follower keeps an append or drops it as a whole: one that no segment holds would be sent,
+        and dropped, for ever.
+        """
+        limits = self.storage_limits
+        return min(APPEND_BYTES_MAX, self.segment_bytes - OVERHEAD_BYTES - limits.reserve_bytes)
 
     @property
     def tick_s(self) -> float:

@@ -35,7 +35,9 @@ class NoSnapshotFiles:
 def peer_limits(settings: Settings) -> PeerLimits:
     """Return the wire's limits, its times scaled by the heartbeat."""
     return PeerLimits(
-        heartbeat_s=settings.heartbeat_s, election_timeout_s=settings.election_timeout_s
+        heartbeat_s=settings.heartbeat_s,
+        election_timeout_s=settings.election_timeout_s,
+        append_bytes_max=settings.append_bytes_max,
     )
 
 

@@ -98,6 +98,25 @@ class Carrier:
                 self.cut(one, other)
                 self.cut(other, one)
 
+    def restore(self, sender: str, receiver: str) -> None:
+        """Take away one cut."""
+        self._cuts.pop((sender, receiver), None)
+
+    def ring(self, names: Sequence[str]) -> None:
+        """Let each node reach only the nearest nodes on a ring, just enough for a majority."""
+        reach = (len(names) // 2 + 1) // 2
+        for at, one in enumerate(names):
+            for away in range(reach + 1, len(names) - reach):
+                self.cut(one, names[(at + away) % len(names)])
+
+    def bridge(self, names: Sequence[str]) -> None:
+        """Part the nodes into two halves that only the first of them reaches."""
+        half = len(names) // 2
+        for one in names[1 : half + 1]:
+            for other in names[half + 1 :]:
+                self.cut(one, other)
+                self.cut(other, one)
+
     def mend(self) -> None:
         """Take away all cuts."""
         self._cuts.clear()
@@ -105,6 +124,11 @@ class Carrier:
     def passes(self, sender: str, receiver: str) -> bool:
         """Say whether the link is whole."""
         return (sender, receiver) not in self._cuts
+
+    def clear_weather(self) -> None:
+        """Let everything arrive once and soon, where links are whole."""
+        self.weather.loss = self.weather.repetition = 0.0
+        self.weather.delay_max_s = 0.002
 
     @property
     def digest(self) -> str:

@@ -117,8 +117,7 @@ class NodeClock:
         **kw: Any,
     ) -> IDelayedCall:
         """Call back after ``delay`` seconds, or when the pause is over, unless the node died."""
-        pause_s = max(0.0, self._paused_until_s - self.seconds())
-        return self._clock.callLater(max(delay, pause_s), self._call, callable, args, kw)
+        return self._clock.callLater(max(delay, self.pause_left_s), self._call, callable, args, kw)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:  # noqa: N802  # Twisted's name
         """Return this node's pending calls."""
@@ -126,6 +125,11 @@ class NodeClock:
 
     def _calls(self) -> list[DelayedCall]:
         return [call for call in self._clock.calls() if call.func == self._call]
+
+    @property
+    def pause_left_s(self) -> float:
+        """For how long nothing will happen on this node, 0 while it is not paused."""
+        return max(0.0, self._paused_until_s - self.seconds())
 
     def pause(self, seconds: float) -> None:
         """Let nothing happen on this node for so long; it all happens at once afterwards."""

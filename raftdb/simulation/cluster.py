@@ -9,6 +9,7 @@ invariants, and that replicas which have applied the same index are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeAlias
 
@@ -34,8 +35,9 @@ from raftdb.raft.types import (
 )
 from raftdb.replica import Options, Replica
 from raftdb.simulation.carrier import Carrier, Station
+from raftdb.simulation.chronicle import EVENTS_KEPT, Chronicle
 from raftdb.simulation.clock import NodeClock, SimulationClock
-from raftdb.simulation.machinery import DurableMachine
+from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
 from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.safety import Safety
 
@@ -73,6 +75,7 @@ class SimulatedNode:
         assert not self.is_up
         self.boots += 1
         cluster = self.cluster
+        cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
         self.clock = NodeClock(cluster.clock, self._watch)
         try:
@@ -81,6 +84,7 @@ class SimulatedNode:
             raise
         except StorageError as error:
             # The disk is full or failing: whoever looks after the node tries again later.
+            cluster.chronicle.note("cannot start", self.name, str(error))
             self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
             cluster.clock.callLater(RESTART_S, self.boot_if_down)
             return
@@ -97,7 +101,7 @@ class SimulatedNode:
         )
         self.replica = Replica(
             self.clock,
-            config=cluster.configure(Config(id=self.member, rng=rng, boot=rng.getrandbits(64))),
+            config=cluster.config(self.member, rng),
             storage=self.storage,
             transport=cluster.network.connect(self.member, station),
             machine=self.machine,
@@ -121,6 +125,7 @@ class SimulatedNode:
         if not self.is_up:
             return
         self.is_up = False
+        self.cluster.chronicle.note("dies", self.name)
         self.clock.kill()
         self.machinery.crash()
         self.cluster.network.disconnect(self.member)
@@ -128,6 +133,7 @@ class SimulatedNode:
 
     def pause(self, seconds: float) -> None:
         """Let the process stand still; what arrives meanwhile waits for it."""
+        self.cluster.chronicle.note("pauses", self.name, seconds)
         self.clock.pause(seconds)
 
     def _deliver(self, message: Message) -> None:
@@ -138,6 +144,7 @@ class SimulatedNode:
             self.clock.callLater(0, function, *arguments)
 
     def _crashed(self, failure: Failure) -> None:
+        self.cluster.chronicle.note("crashes by itself", self.name, repr(failure.value))
         self.failure = failure
         self.cluster.failures.append(failure)
         self.kill()
@@ -148,6 +155,7 @@ class SimulatedNode:
 
     def _role_changed(self, role: Role, leader: MemberID | None, term: int) -> None:
         assert leader is None or term > 0
+        self.cluster.chronicle.note("is", self.name, role.value, "of", leader or "nobody", term)
         self.roles.append((self.clock.seconds(), role, term))
 
 
@@ -160,6 +168,7 @@ class Cluster:
     :param durable: whether nodes stand on the production storage over lossy disks, which is
         slower, instead of a disk in memory
     :param fast_failover: whether a killed node's peers notice at once that its port is closed
+    :param events_kept: how many of the newest events can be told, None for all
     :param configure: changes the core's default configuration
     """
 
@@ -171,6 +180,7 @@ class Cluster:
         options: Options | None = None,
         durable: bool = False,
         fast_failover: bool = True,
+        events_kept: int | None = EVENTS_KEPT,
         configure: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.seed = seed
@@ -178,7 +188,9 @@ class Cluster:
         self.configure = configure
         self._durable = durable
         self.clock = SimulationClock()
+        self.chronicle = Chronicle(self.clock.seconds, kept=events_kept)
         self.network = Carrier(self.clock, Random(f"{seed}/network"))
+        self.network.watch = lambda message: self.chronicle.note("arrives", message)
         self.nodes: dict[str, SimulatedNode] = {}
         self.wall_steps_ms: dict[str, int] = {}
         """By how much a node's wall clock is wrong."""
@@ -214,6 +226,13 @@ class Cluster:
             rng=Random(f"{self.seed}/{member.id}/disk"),
         )
 
+    def config(self, member: MemberID, rng: Random) -> Config:
+        """Return the core's configuration of one boot, its limits nested [30]."""
+        config = self.configure(Config(id=member, rng=rng, boot=rng.getrandbits(64)))
+        if self._durable and config.append_bytes_max > APPEND_BYTES_MAX:
+            config = replace(config, append_bytes_max=APPEND_BYTES_MAX)
+        return config
+
     def boot(self) -> None:
         """Start every node that does not run."""
         for node in self.nodes.values():
@@ -222,20 +241,21 @@ class Cluster:
     def heal(self) -> None:
         """Make network and disks good, and start every node."""
         self.network.mend()
-        weather = self.network.weather
-        weather.loss = weather.repetition = 0.0
-        weather.delay_max_s = 0.002
+        self.network.clear_weather()
         for node in self.nodes.values():
             node.machinery.mend()
         self.boot()
 
     @property
+    def leaders(self) -> list[SimulatedNode]:
+        """Every running node that thinks it leads."""
+        nodes = self.nodes.values()
+        return [node for node in nodes if node.is_up and node.replica.role is Role.LEADER]
+
+    @property
     def leader(self) -> SimulatedNode | None:
         """The running leader of the highest term, if there is one."""
-        leading = [
-            node for node in self.nodes.values() if node.is_up and node.replica.role is Role.LEADER
-        ]
-        return max(leading, key=lambda node: node.replica.term, default=None)
+        return max(self.leaders, key=lambda node: node.replica.term, default=None)
 
     @property
     def followers(self) -> list[SimulatedNode]:

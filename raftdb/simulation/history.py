@@ -107,7 +107,11 @@ class History:
         """Note that it surely did not happen: it leaves the history."""
         assert operation.returned is None
         self._refused.append(operation)
-        self.operations.remove(operation)
+        for place in reversed(range(len(self.operations))):  # it is among the latest
+            if self.operations[place] is operation:
+                del self.operations[place]
+                return
+        raise AssertionError("it is not in this history")
 
     @property
     def refused_count(self) -> int:

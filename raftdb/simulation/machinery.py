@@ -33,6 +33,17 @@ LIMITS = StorageLimits(
 )
 """Segments of 16 KiB, so that a short run rotates many times."""
 
+APPEND_BYTES_MAX = 8192
+"""Of entries in one append: they and a record's overhead fit into an empty segment [30].
+
+1. A leader holds 20 KiB of entries that a follower lacks, and sends them in one append. 2. The
+follower has no segment that could hold it, and drops it, however much room its disk has. 3. The
+leader sends the same append again, for ever (seed 10028).
+"""
+
+SAVE_MAX_S = 0.002
+"""A good disk's longest piece of work."""
+
 STREAM_BYTES = 8192
 """Of a snapshot file, in one piece from machine to machine."""
 
@@ -153,7 +164,7 @@ class DurableMachine:
     ) -> None:
         self.hangs = False
         self.save_min_s = 0.0001
-        self.save_max_s = 0.002
+        self.save_max_s = SAVE_MAX_S
         self.disk = FusedDisk(rng)
         self.storage: DurableStorage | None = None
         self._rng = rng
@@ -205,6 +216,7 @@ class DurableMachine:
     def mend(self) -> None:
         """Let the disk be a good one from now on."""
         self.hangs = False
+        self.save_max_s = SAVE_MAX_S
         self.disk.syncs_to_fail = 0
         self.fill(full=False)
 

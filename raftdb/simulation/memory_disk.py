@@ -20,6 +20,7 @@ from raftdb.raft.types import EntryID, SnapshotMetadata
 
 Pieces = list[tuple[str, bytes]]
 SNAPSHOTS_KEPT = 2
+SAVE_MAX_S = 0.002
 
 
 class Platter:
@@ -36,7 +37,7 @@ class Platter:
         self.log = log or MemoryStorage()
         self.snapshots: list[tuple[SnapshotMetadata, Pieces]] = []
         self.save_min_s = 0.0001
-        self.save_max_s = 0.002
+        self.save_max_s = SAVE_MAX_S
         self.hangs = False
         self.full = False
         self.fails = False
@@ -64,6 +65,7 @@ class Platter:
     def mend(self) -> None:
         """Let the disk be a good one from now on."""
         self.hangs = self.full = self.fails = False
+        self.save_max_s = SAVE_MAX_S
 
     def receive(self, source: object, metadata: SnapshotMetadata) -> Deferred[bool]:
         """Take a snapshot file from another machine; it becomes part of the log by a later save."""

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from raftdb.simulation.cluster import Cluster, Machinery, SimulatedNode
+
+FAULTS = (
+    "kill",
+    "kill all",
+    "isolate",
+    "deafen",
+    "bridge",
+    "ring",
+    "flap",
+    "pause",
+    "weather",
+    "hang",
+    "slow disk",
+    "fail",
+    "fill",
+    "transfer",
+    "wall clock",
+)
+"""Everything that can go wrong, by name."""
+
+HOUR_MS = 3_600_000
 
 
 class Nemesis:
@@ -13,30 +36,47 @@ class Nemesis:
     :param cluster: the victim
     :param rng: draws what, whom and when
     :param interval_s: between two faults, on average
+    :param faults: what it does, from :data:`FAULTS`
     """
 
-    def __init__(self, cluster: Cluster, rng: Random, *, interval_s: float = 0.6) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        rng: Random,
+        *,
+        interval_s: float = 0.6,
+        faults: Sequence[str] = FAULTS,
+    ) -> None:
         self._cluster = cluster
         self._rng = rng
         self._interval_s = interval_s
         self._stopped = False
-        self._faults = (
-            self._kill,
-            self._kill,
-            self._kill_all,
-            self._isolate,
-            self._deafen,
-            self._pause,
-            self._weather,
-            self._hang,
-            self._fail,
-            self._fill,
-            self._transfer,
-        )
+        acts: dict[str, Callable[[], None]] = {
+            "kill": self._kill,
+            "kill all": self._kill_all,
+            "isolate": self._isolate,
+            "deafen": self._deafen,
+            "bridge": self._bridge,
+            "ring": self._ring,
+            "flap": self._flap,
+            "pause": self._pause,
+            "weather": self._weather,
+            "hang": self._hang,
+            "slow disk": self._slow_disk,
+            "fail": self._fail,
+            "fill": self._fill,
+            "transfer": self._transfer,
+            "wall clock": self._wall_clock,
+        }
+        self._faults = [(name, acts[name]) for name in faults]
 
     def start(self) -> None:
         """Begin, a little later."""
         self._schedule()
+
+    def cease(self) -> None:
+        """Begin nothing new, and repair nothing either: what is broken stays so."""
+        self._stopped = True
 
     def stop(self) -> None:
         """Begin nothing new, and make everything good again."""
@@ -48,13 +88,22 @@ class Nemesis:
         self._cluster.clock.callLater(delay_s, self._strike)
 
     def _strike(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._faults:
             return
-        self._rng.choice(self._faults)()
+        name, act = self._rng.choice(self._faults)
+        self._cluster.chronicle.note("fault:", name)
+        act()
         self._schedule()
+
+    def _later(self, low_s: float, high_s: float, act: Callable[[], None]) -> None:
+        """Do something in a while, unless this is over by then."""
+        delay_s = self._rng.uniform(low_s, high_s)
+        self._cluster.clock.callLater(delay_s, lambda: None if self._stopped else act())
 
     def _victim(self) -> SimulatedNode:
         return self._rng.choice(list(self._cluster.nodes.values()))
+
+    # -- nodes --
 
     def _kill(self) -> None:
         self._kill_one(self._victim())
@@ -62,27 +111,57 @@ class Nemesis:
     def _kill_one(self, node: SimulatedNode) -> None:
         if node.is_up:
             node.kill()
-            self._cluster.clock.callLater(self._rng.uniform(0.05, 2.0), node.boot_if_down)
+            self._later(0.05, 2.0, node.boot_if_down)
 
     def _kill_all(self) -> None:
         for node in self._cluster.nodes.values():
             self._kill_one(node)
 
-    def _isolate(self) -> None:
-        names = list(self._cluster.nodes)
-        group = self._rng.sample(names, self._rng.randint(1, len(names)))
-        self._cluster.network.isolate(*group)
-        self._cluster.clock.callLater(self._rng.uniform(0.1, 3.0), self._cluster.network.mend)
-
-    def _deafen(self) -> None:
-        one, other = self._victim(), self._victim()
-        self._cluster.network.cut(one.name, other.name)
-        self._cluster.clock.callLater(self._rng.uniform(0.1, 3.0), self._cluster.network.mend)
-
     def _pause(self) -> None:
         node = self._victim()
         if node.is_up:
             node.pause(self._rng.uniform(0.05, 2.0))
+
+    def _transfer(self) -> None:
+        leader = self._cluster.leader
+        if leader is not None:
+            leader.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
+
+    def _wall_clock(self) -> None:
+        steps_ms = self._cluster.wall_steps_ms
+        steps_ms[self._victim().name] = self._rng.choice((-24, -1, 1, 24)) * HOUR_MS
+
+    # -- the network --
+
+    def _isolate(self) -> None:
+        names = list(self._cluster.nodes)
+        group = self._rng.sample(names, self._rng.randint(1, len(names)))
+        self._cluster.network.isolate(*group)
+        self._later(0.1, 3.0, self._cluster.network.mend)
+
+    def _deafen(self) -> None:
+        one, other = self._victim(), self._victim()
+        self._cluster.network.cut(one.name, other.name)
+        self._later(0.1, 3.0, self._cluster.network.mend)
+
+    def _bridge(self) -> None:
+        names = list(self._cluster.nodes)
+        self._rng.shuffle(names)
+        self._cluster.network.bridge(names)
+        self._later(0.5, 3.0, self._cluster.network.mend)
+
+    def _ring(self) -> None:
+        names = list(self._cluster.nodes)
+        self._rng.shuffle(names)
+        self._cluster.network.ring(names)
+        self._later(0.5, 3.0, self._cluster.network.mend)
+
+    def _flap(self) -> None:
+        one, other = self._victim(), self._victim()
+        network = self._cluster.network
+        for number in range(8):
+            act = network.restore if number % 2 else network.cut
+            self._later(number / 4, number / 4, partial(act, one.name, other.name))
 
     def _weather(self) -> None:
         weather = self._cluster.network.weather
@@ -90,27 +169,28 @@ class Nemesis:
         weather.repetition = self._rng.choice((0.0, 0.2))
         weather.delay_max_s = self._rng.choice((0.002, 0.02, 0.1))
 
+    # -- disks --
+
     def _hang(self) -> None:
         machinery = self._victim().machinery
         machinery.hangs = True
-        self._cluster.clock.callLater(self._rng.uniform(0.1, 2.0), self._release, machinery)
-
-    def _fail(self) -> None:
-        node = self._victim()
-        node.machinery.fail()
-        for delay_s in (1.0, 2.0, 4.0):
-            self._cluster.clock.callLater(delay_s, node.boot_if_down)
-
-    def _fill(self) -> None:
-        machinery = self._victim().machinery
-        machinery.fill(full=True)
-        self._cluster.clock.callLater(self._rng.uniform(0.5, 3.0), machinery.fill, full=False)
+        self._later(0.1, 2.0, lambda: self._release(machinery))
 
     @staticmethod
     def _release(machinery: Machinery) -> None:
         machinery.hangs = False
 
-    def _transfer(self) -> None:
-        leader = self._cluster.leader
-        if leader is not None:
-            leader.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
+    def _slow_disk(self) -> None:
+        machinery = self._victim().machinery
+        machinery.save_max_s = self._rng.choice((0.002, 0.02, 0.1))
+
+    def _fail(self) -> None:
+        node = self._victim()
+        node.machinery.fail()
+        for delay_s in (1.0, 2.0, 4.0):
+            self._later(delay_s, delay_s, node.boot_if_down)
+
+    def _fill(self) -> None:
+        machinery = self._victim().machinery
+        machinery.fill(full=True)
+        self._later(0.5, 3.0, lambda: machinery.fill(full=False))

@@ -10,16 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
-from raftdb.errors import Corrupt, DataLost, StorageError
 from raftdb.raft.config import Config
 from raftdb.replica import Options
 from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.linearizability import check
+from raftdb.simulation.judge import judge, nothing_unheard
+from raftdb.simulation.liveness import write_at_last
 from raftdb.simulation.nemesis import Nemesis
 from raftdb.simulation.reshuffle import Reshuffle
 from raftdb.simulation.workload import Client, Record
@@ -48,19 +43,6 @@ class Outcome:
     changes: int
 
 
-@implementer(ILogObserver)
-class _Unheard:
-    """Collects exceptions in Deferreds that nobody waits for: they are only logged."""
-
-    def __init__(self) -> None:
-        self.failures: list[Failure] = []
-
-    def __call__(self, event: LogEvent) -> None:
-        """Look at one event of the log."""
-        if "log_failure" in event and event.get("log_namespace") == Deferred.__module__:
-            self.failures.append(event["log_failure"])
-
-
 def run(
     seed: int,
     names: str = "abc",
@@ -79,18 +61,9 @@ def run(
     :param reconfigure: whether members come and go
     :raises AssertionError: naming the promise that was broken
     """
-    unheard = _Unheard()
-    globalLogPublisher.addObserver(unheard)
-    try:
-        outcome = _run(
-            Cluster(seed, names, durable=durable, options=options, configure=configure),
-            storm_s=storm_s,
-            reconfigure=reconfigure,
-        )
-    finally:
-        globalLogPublisher.removeObserver(unheard)
-    assert not unheard.failures, unheard.failures[0].getTraceback()
-    return outcome
+    cluster = Cluster(seed, names, durable=durable, options=options, configure=configure)
+    with nothing_unheard():
+        return _run(cluster, storm_s=storm_s, reconfigure=reconfigure)
 
 
 def _run(cluster: Cluster, *, storm_s: float, reconfigure: bool) -> Outcome:
@@ -111,12 +84,12 @@ def _run(cluster: Cluster, *, storm_s: float, reconfigure: bool) -> Outcome:
     cluster.run_for(storm_s)
     reshuffle.stop()
     nemesis.stop()
-    cluster.result(_write_at_last(cluster), limit_s=HEAL_S)
+    cluster.result(write_at_last(cluster), limit_s=HEAL_S)
     for client in clients:
         client.stop()
     reshuffle.forget_strangers()
     cluster.converge()
-    _judge(cluster, record)
+    judge(cluster, record)
     assert cluster.leader is not None
     return Outcome(
         cluster.network.digest,
@@ -126,47 +99,6 @@ def _run(cluster: Cluster, *, storm_s: float, reconfigure: bool) -> Outcome:
         cluster.leader.replica.term,
         reshuffle.changes,
     )
-
-
-def _write_at_last(cluster: Cluster) -> Deferred[None]:
-    """Return a Deferred that fires once a write has succeeded, tried again and again."""
-    done: Deferred[None] = Deferred()
-
-    def attempt() -> None:
-        leader = cluster.leader
-        if leader is None:
-            again()
-        else:
-            written = leader.database.put([(b"healed", b"yes")], timeout_s=0.5)
-            written.addCallbacks(lambda _: done.callback(None), lambda _: again())
-
-    def again() -> None:
-        cluster.clock.callLater(0.02, attempt)
-
-    attempt()
-    return done
-
-
-def _judge(cluster: Cluster, record: Record) -> None:
-    leader = cluster.leader
-    assert leader is not None
-    for value, (key, revision) in record.acknowledged.items():
-        kept = leader.machine.kv.get(key, revision)
-        found = None if kept is None else kept.value
-        assert found == value, f"{key!r} = {value!r} was acknowledged; there is {found!r}"
-    violation = check(record.history)
-    assert violation is None, str(violation)
-    election_s = 8 * cluster.options.tick_s
-    late = record.freshness.older_than(election_s)
-    assert late is None, f"older than its bound: {late}"
-    back = record.freshness.backwards()
-    assert back is None, f"went backwards: {back}"
-    for failure in cluster.failures:
-        # A disk that fails to sync ends its node; nothing else may.
-        by_disk = isinstance(failure.value, StorageError | OSError) and not isinstance(
-            failure.value, Corrupt | DataLost
-        )
-        assert by_disk, f"a node crashed by itself: {failure}"
 
 
 if __name__ == "__main__":

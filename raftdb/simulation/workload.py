@@ -11,10 +11,14 @@ from twisted.python.failure import Failure
 
 from raftdb.database import Level
 from raftdb.errors import RaftDBError, Refused
-from raftdb.kv.values import KeyValue, PutResult
+from raftdb.kv.commands import Absent, ValueIs
+from raftdb.kv.values import CompareAndSwapResult, DeleteResult, KeyValue, PutResult
 from raftdb.simulation.cluster import Cluster, SimulatedNode
 from raftdb.simulation.freshness import Freshness, Sighting
-from raftdb.simulation.history import History, Operation, Read, Write
+from raftdb.simulation.history import History, Operation, Read, Result, Swap, Write
+
+KINDS = ("put", "put", "put all", "delete", "swap", *(level.value for level in Level))
+"""What a client does; drawn evenly."""
 
 PATIENCE_S = 2.0
 """A client's own deadline: a killed node answers nobody."""
@@ -39,18 +43,28 @@ class Client:
     :param rng: draws operations, keys, nodes and the time between
     :param record: where everything is written up
     :param keys: how many keys all clients share
+    :param pause_s: the longest time between two operations
     """
 
     def __init__(
-        self, cluster: Cluster, number: int, rng: Random, record: Record, *, keys: int = 3
+        self,
+        cluster: Cluster,
+        number: int,
+        rng: Random,
+        record: Record,
+        *,
+        keys: int = 3,
+        pause_s: float = 0.05,
     ) -> None:
         self.cluster = cluster
         self.number = number
         self.record = record
         self._rng = rng
         self._keys = keys
+        self._pause_s = pause_s
         self._count = 0
         self._stopped = False
+        self._seen: dict[bytes, bytes | None] = {}
 
     def start(self) -> None:
         """Begin, a little later."""
@@ -65,7 +79,7 @@ class Client:
         self._later()
 
     def _later(self) -> None:
-        self.cluster.clock.callLater(self._rng.uniform(0.001, 0.05), self._next)
+        self.cluster.clock.callLater(self._rng.uniform(0.001, self._pause_s), self._next)
 
     def _next(self) -> None:
         if self._stopped:
@@ -75,14 +89,30 @@ class Client:
             self._later()
             return
         node = self._rng.choice(running)
-        kind = self._rng.choice(("put", "put", *(level.value for level in Level)))
+        kind = self._rng.choice(KINDS)
         key = b"key %d" % self._rng.randrange(self._keys)
-        if kind == "put":
-            self._count += 1
-            value = b"%d.%d" % (self.number, self._count)
-            _Put(self, self.cluster.leader or node, key, value).begin()
-        else:
-            _Get(self, node, key, Level(kind)).begin()
+        writer = self.cluster.leader or node
+        match kind:
+            case "put":
+                _Put(self, writer, {key: self._value()}).begin()
+            case "put all":
+                keys = [b"key %d" % number for number in range(self._keys)]
+                _Put(self, writer, {one: self._value() for one in keys}).begin()
+            case "delete":
+                _Delete(self, writer, key).begin()
+            case "swap":
+                _Swap(self, writer, key, self._seen.get(key), self._value()).begin()
+            case _:
+                _Get(self, node, key, Level(kind)).begin()
+
+    def _value(self) -> bytes:
+        """Return a value that nobody else ever writes."""
+        self._count += 1
+        return b"%d.%d" % (self.number, self._count)
+
+    def saw(self, key: bytes, value: bytes | None) -> None:
+        """Remember what a key held, for a later swap."""
+        self._seen[key] = value
 
 
 class _Attempt:
@@ -108,11 +138,21 @@ class _Attempt:
             self.over = True
             self.client.go_on()
 
-    def answered(self, result: bytes | None = None) -> None:
+    def answered(self, result: Result = None) -> None:
         """Write up the answer."""
         self.record.answered += 1
+        self.client.cluster.chronicle.note("answered", self.boot, type(self).__name__)
         if self.operation is not None:
             self.record.history.answer(self.operation, result)
+
+    def written(self, revision: int, pairs: dict[bytes, bytes], result: Result = None) -> None:
+        """Write up an acknowledged write."""
+        self.answered(result)
+        for key, value in pairs.items():
+            self.record.acknowledged[value] = (key, revision)
+            self.client.saw(key, value)
+        self.record.freshness.acknowledged(self.now_s, revision)
+        self.end()
 
     def failed(self, failure: Failure) -> None:
         """Write up a refusal; what is unknown stays in the history without an answer."""
@@ -124,26 +164,71 @@ class _Attempt:
 
 
 class _Put(_Attempt):
-    """A write."""
+    """A write of one key, or of several in one step."""
 
-    def __init__(self, client: Client, node: SimulatedNode, key: bytes, value: bytes) -> None:
+    def __init__(self, client: Client, node: SimulatedNode, pairs: dict[bytes, bytes]) -> None:
         super().__init__(client, node)
-        self._key = key
-        self._value = value
+        self._pairs = pairs
 
     def begin(self) -> None:
         """Ask the node."""
-        pair = (self._key, self._value)
-        self.operation = self.record.history.invoke(self.client.number, Write((pair,)))
-        asked = self.node.database.put([pair], timeout_s=PATIENCE_S / 2)
+        pairs = tuple(self._pairs.items())
+        self.operation = self.record.history.invoke(self.client.number, Write(pairs))
+        asked = self.node.database.put(pairs, timeout_s=PATIENCE_S / 2)
         asked.addCallback(self._written).addErrback(self.failed)
 
     def _written(self, result: PutResult) -> None:
         if not self.over:
-            self.answered()
-            self.record.acknowledged[self._value] = (self._key, result.revision)
-            self.record.freshness.acknowledged(self.now_s, result.revision)
-            self.end()
+            self.written(result.revision, self._pairs)
+
+
+class _Delete(_Attempt):
+    """A deletion of one key."""
+
+    def __init__(self, client: Client, node: SimulatedNode, key: bytes) -> None:
+        super().__init__(client, node)
+        self._key = key
+
+    def begin(self) -> None:
+        """Ask the node."""
+        write = Write(((self._key, None),))
+        self.operation = self.record.history.invoke(self.client.number, write)
+        asked = self.node.database.delete([self._key], timeout_s=PATIENCE_S / 2)
+        asked.addCallback(self._deleted).addErrback(self.failed)
+
+    def _deleted(self, result: DeleteResult) -> None:
+        if not self.over:
+            self.client.saw(self._key, None)
+            self.written(result.revision, {})
+
+
+class _Swap(_Attempt):
+    """A compare-and-swap against what the client saw last."""
+
+    def __init__(
+        self, client: Client, node: SimulatedNode, key: bytes, seen: bytes | None, value: bytes
+    ) -> None:
+        super().__init__(client, node)
+        self._key = key
+        self._seen = seen
+        self._value = value
+
+    def begin(self) -> None:
+        """Ask the node."""
+        swap = Swap(self._key, self._seen, self._value)
+        self.operation = self.record.history.invoke(self.client.number, swap)
+        expected = Absent() if self._seen is None else ValueIs(self._seen)
+        asked = self.node.database.compare_and_swap(
+            self._key, expected, self._value, timeout_s=PATIENCE_S / 2
+        )
+        asked.addCallback(self._swapped).addErrback(self.failed)
+
+    def _swapped(self, result: CompareAndSwapResult) -> None:
+        if not self.over:
+            current = result.current
+            self.client.saw(self._key, None if current is None else current.value)
+            pairs = {self._key: self._value} if result.swapped else {}
+            self.written(result.revision, pairs, result.swapped)
 
 
 class _Get(_Attempt):
@@ -163,7 +248,9 @@ class _Get(_Attempt):
 
     def _found(self, found: KeyValue | None) -> None:
         if not self.over:
-            self.answered(None if found is None else found.value)
+            value = None if found is None else found.value
+            self.client.saw(self._key, value)
+            self.answered(value)
             revision = self.node.database.revision
             self.record.freshness.seen(
                 Sighting(self._level.value, self.boot, self.asked_s, self.now_s, revision)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from raftdb.errors import Overloaded
-
 
 class Budget:
     """Bodies that are arriving and answers that are not taken yet.
@@ -18,14 +16,6 @@ class Budget:
     def has_room(self, count: int) -> bool:
         """Whether ``count`` bytes more would fit."""
         return self.held + count <= self._bytes_max
-
-    def require_room(self, count: int) -> None:
-        """Pass on only if ``count`` bytes more would fit.
-
-        :raises Overloaded: if not
-        """
-        if not self.has_room(count):
-            raise Overloaded(f"{self.held} bytes are in flight already; try again in a moment")
 
     def take(self, count: int) -> None:
         """Count ``count`` bytes in, whether there is room or not."""

@@ -76,7 +76,6 @@ class Channel(HTTPChannel):
 
     site: Host
     transport: ITCPTransport
-    timeOut = None  # the deadlines here replace the idle timeout that any byte re-arms
 
     def connectionMade(self) -> None:
         """Begin, or refuse a connection too many."""
@@ -126,6 +125,10 @@ class Channel(HTTPChannel):
         if self._state is State.ENDING:
             return
         self._begin()
+        if line[:1] in (b" ", b"\t"):
+            # A folded header (RFC 9112, 5.2), which twisted.web joins and others read otherwise.
+            self._respondToBadRequestAndDisconnect()
+            return
         super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -183,13 +186,16 @@ class Channel(HTTPChannel):
     def requestDone(self, request: Request) -> None:
         """Wait for the next request; some of it may be here already."""
         self._release_body()
-        self._state = State.IDLE
-        self._deadline = self.site.now() + self.site.limits.idle_timeout_s
+        self._wait_for_next()
         behind = bool(self._buffer or any(self._dataBuffer))
         self.paused = behind
         super().requestDone(request)
         if behind and self._state is not State.ENDING:
             self._rest()
+
+    def _wait_for_next(self) -> None:
+        self._state = State.IDLE
+        self._deadline = self.site.now() + self.site.limits.idle_timeout_s
 
     def _rest(self) -> None:
         """Leave what the client has pipelined for a later turn.
@@ -214,9 +220,13 @@ class Channel(HTTPChannel):
     def write(self, data: bytes) -> None:
         """Send a part of an answer."""
         super().write(data)
+        self.count_unsent(len(data))
+
+    def count_unsent(self, count: int) -> None:
+        """Count bytes of an answer that the client does not take yet."""
         if self._send_deadline is not None:
-            self._unsent_bytes += len(data)
-            self.site.budget.take(len(data))
+            self._unsent_bytes += count
+            self.site.budget.take(count)
 
     def pauseProducing(self) -> None:
         """Note that the client does not take its answer as fast as we give it."""

@@ -8,10 +8,10 @@ that nothing ends in a 500.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,9 +21,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from raftdb.errors import Overloaded, Timeout
 from raftdb.web.budget import Budget
 from raftdb.web.errors import answer_error
+from raftdb.web.exchange import Exchange, Fields, RequestExchange
 from raftdb.web.limits import Limits
 from raftdb.web.messages import Answer, Asked, error_answer
 from raftdb.web.pacing import Pacer
+from raftdb.web.patience import Patience
 from raftdb.web.routing import Handler, Match, Routes
 from raftdb.web.seams import Position
 from raftdb.web.targets import split_target
@@ -66,6 +68,8 @@ class Dispatcher(Resource):
         self._pacer = pacer
         self._budget = budget
         self._waiting = 0
+        # The database has a deadline of its own, a little before this one.
+        self._patience: Patience[Answer] = Patience(clock, limits.answer_timeout_s * 1.1)
 
     @property
     def waiting(self) -> int:
@@ -73,32 +77,38 @@ class Dispatcher(Resource):
         return self._waiting
 
     def render(self, request: Request) -> int:
+        """Take a complete request from twisted.web."""
+        self.take(_read(request), RequestExchange(request))
+        return NOT_DONE_YET
+
+    def take(self, asked: Asked, exchange: Exchange) -> None:
         """Take a complete request; it is answered at once or later, but always."""
-        asked = _read(request)
         match = self._routes.find(asked.path)
         if match is None:
             text = f"nothing is at {asked.path.decode('latin-1'):.99}; docs/http-api.md lists the paths"
-            self._write(request, asked, error_answer(404, "not_found", text))
-            return NOT_DONE_YET
+            self._write(exchange, asked, error_answer(404, "not_found", text))
+            return
         handler = match.handlers.get(asked.method)
         if handler is None:
-            self._write(request, asked, _not_allowed(match, asked))
-            return NOT_DONE_YET
-        if asked.path in _NEVER_REFUSED:
-            self._handle(request, asked, match, handler)
+            self._write(exchange, asked, _not_allowed(match, asked))
+        elif asked.path in _NEVER_REFUSED:
+            self._handle(exchange, asked, match, handler)
         elif self._waiting >= self._limits.waiting_max:
             error = Overloaded(f"{self._waiting} requests are waiting already")
-            self._write(request, asked, match.app.answer_error(error, asked))
+            self._write(exchange, asked, match.app.answer_error(error, asked))
         elif self._pacer.may_work():
-            self._handle(request, asked, match, handler)
+            self._handle(exchange, asked, match, handler)
         else:
-            self._queue(request, asked, match, handler)
-        return NOT_DONE_YET
+            self._queue(exchange, asked, match, handler)
 
-    def _queue(self, request: Request, asked: Asked, match: Match, handler: Handler) -> None:
+    def _queue(self, exchange: Exchange, asked: Asked, match: Match, handler: Handler) -> None:
         """Handle the request in a later turn, if its client is still there by then."""
-        gone: list[Failure] = []
+        gone = False
         too_late = self._clock.seconds() + self._limits.answer_timeout_s
+
+        def hang_up() -> None:
+            nonlocal gone
+            gone = True
 
         def go_on(_: None) -> None:
             self._waiting -= 1
@@ -106,15 +116,15 @@ class Dispatcher(Resource):
                 return
             if self._clock.seconds() > too_late:
                 error = Overloaded("the node had no time for this request")
-                self._write(request, asked, match.app.answer_error(error, asked))
+                self._write(exchange, asked, match.app.answer_error(error, asked))
             else:
-                self._handle(request, asked, match, handler)
+                self._handle(exchange, asked, match, handler)
 
         self._waiting += 1
-        request.notifyFinish().addErrback(gone.append)
+        exchange.when_gone(hang_up)
         self._pacer.turn().addCallback(go_on).addErrback(self._lost)
 
-    def _handle(self, request: Request, asked: Asked, match: Match, handler: Handler) -> None:
+    def _handle(self, exchange: Exchange, asked: Asked, match: Match, handler: Handler) -> None:
         """Have the request answered, now or when its Deferred fires."""
         result: object
         try:
@@ -122,77 +132,68 @@ class Dispatcher(Resource):
         except Exception as error:  # noqa: BLE001  # the table knows every error, bugs too
             result = match.app.answer_error(error, asked)
         if isinstance(result, Deferred):
-            self._wait(request, asked, match, result)
+            self._wait(exchange, asked, match, result)
         else:
             assert isinstance(result, Answer)
-            self._write(request, asked, result)
+            self._write(exchange, asked, result)
 
-    def _wait(self, request: Request, asked: Asked, match: Match, answer: Deferred[Answer]) -> None:
+    def _wait(
+        self, exchange: Exchange, asked: Asked, match: Match, answer: Deferred[Answer]
+    ) -> None:
         """Write the answer when it comes; cancel it if the client goes or the time is up."""
         gone = False
 
-        def hang_up(_: Failure) -> None:
+        def hang_up() -> None:
             nonlocal gone
             gone = True
             answer.cancel()
 
         def done(result: Answer | Failure) -> None:
             self._waiting -= 1
+            self._patience.end(answer)
             if isinstance(result, Failure):
                 result = self._answer_failure(result, asked, match)
             if not gone:
-                self._write(request, asked, result)
+                self._write(exchange, asked, result)
 
         self._waiting += 1
         if not answer.called:
-            request.notifyFinish().addErrback(hang_up)
-            answer.addTimeout(self._limits.answer_timeout_s * 1.1, self._clock)
+            exchange.when_gone(hang_up)
+            self._patience.begin(answer)
         answer.addBoth(done)
         answer.addErrback(self._lost)
 
     def _answer_failure(self, failure: Failure, asked: Asked, match: Match) -> Answer:
         error = failure.value
-        if isinstance(error, DeferredTimeout | CancelledError):
+        if isinstance(error, CancelledError):
             # Only our own deadline and the client's going cancel; the latter nobody reads.
             error = Timeout("the outcome was not known in time")
         assert isinstance(error, Exception)
         return match.app.answer_error(error, asked)
 
-    def _write(self, request: Request, asked: Asked, answer: Answer) -> None:
+    def _write(self, exchange: Exchange, asked: Asked, answer: Answer) -> None:
         """Send ``answer``; a HEAD request gets the head of what GET would get.
 
         A long answer is that of a read, so it may still be refused.
         """
         if len(answer.body) > _LONG_BYTES and not self._budget.has_room(len(answer.body)):
             answer = answer_error(Overloaded("too many answers have not been taken yet"), asked)
-        request.setResponseCode(answer.status)
-        headers = request.responseHeaders
-        for name, value in (*answer.headers, *self._stand()):
-            headers.setRawHeaders(name, [value])
-        if answer.content_type:
-            headers.setRawHeaders(b"Content-Type", [answer.content_type])
-        headers.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])
-        request.write(b"" if asked.method == b"HEAD" else answer.body)
-        request.finish()
+        body = b"" if asked.method == b"HEAD" else answer.body
+        exchange.answer(answer, self._stand(), body=body)
 
-    def _stand(self) -> tuple[tuple[bytes, bytes], ...]:
+    def _stand(self) -> Fields:
         """Return the headers that tell where this node stands."""
         position = self._position()
-        age_s = position.leader_contact_age_s
-        return (
+        fields: Fields = (
             (b"Raftdb-Applied-Index", b"%d" % position.applied_index),
             (b"Raftdb-Term", b"%d" % position.term),
-            *(
-                ((b"Raftdb-Leader", quote(position.leader_id).encode()),)
-                if position.leader_id
-                else ()
-            ),
-            *(
-                ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % (age_s * 1000)),)
-                if age_s is not None
-                else ()
-            ),
         )
+        if position.leader_id:
+            fields += ((b"Raftdb-Leader", _quoted(position.leader_id)),)
+        if position.leader_contact_age_s is not None:
+            age_ms = position.leader_contact_age_s * 1000
+            fields += ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % age_ms),)
+        return fields
 
     def _lost(self, failure: Failure) -> None:
         """Log what went wrong while an answer was being written: there is no one to tell."""
@@ -210,3 +211,9 @@ def _read(request: Request) -> Asked:
 def _not_allowed(match: Match, asked: Asked) -> Answer:
     text = f"{asked.method.decode('latin-1'):.99} is not for this path; {match.allow.decode()} are"
     return error_answer(405, "method_not_allowed", text, ((b"Allow", match.allow),))
+
+
+@lru_cache(maxsize=16)
+def _quoted(leader_id: str) -> bytes:
+    """Return a name as it may stand in a header."""
+    return quote(leader_id).encode()

@@ -11,7 +11,6 @@ from codecs import getincrementaldecoder
 
 from twisted.internet.defer import DeferredLock
 
-from raftdb.web.budget import Budget
 from raftdb.web.gotext import json_string
 from raftdb.web.pacing import Pacer
 
@@ -24,19 +23,14 @@ class LongText:
     """Turns values into JSON strings.
 
     :param pacer: says when there is time for a piece
-    :param budget: says whether there is room for another value
     """
 
-    def __init__(self, pacer: Pacer, budget: Budget) -> None:
+    def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self._budget = budget
         self._lock = DeferredLock()
 
     async def json_string(self, value: bytes) -> bytes:
-        """Return ``value`` as a JSON string; bytes that are no UTF-8 become U+FFFD.
-
-        :raises Overloaded: if the bytes in flight leave no room for it
-        """
+        """Return ``value`` as a JSON string; bytes that are no UTF-8 become U+FFFD."""
         if len(value) <= PIECE_BYTES:
             return json_string(value.decode("utf-8", "replace"))
         await self._lock.acquire()
@@ -46,14 +40,11 @@ class LongText:
             self._lock.release()
 
     async def _in_pieces(self, value: bytes) -> bytes:
-        # A turn before anything else: refusals that follow each other within one call of release()
-        # would be as many nested calls, and two hundred of them one RecursionError that leaves the
-        # lock locked for ever.
-        await self._pacer.turn()
-        self._budget.require_room(2 * len(value))
         decoder = _decoder("replace")
         pieces = []
         for start in range(0, len(value), PIECE_BYTES):
+            # Before anything else: values done at once would be as many nested calls of release(),
+            # and two hundred of them one RecursionError that leaves the lock locked for ever.
             await self._pacer.turn()
             end = start + PIECE_BYTES
             text = decoder.decode(value[start:end], final=end >= len(value))

@@ -12,7 +12,6 @@ from io import BytesIO
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.web.http import Request as AnyRequest
 from twisted.web.http import datetimeToLogString
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -21,10 +20,13 @@ from raftdb.web.api import ClusterApp, KVApp
 from raftdb.web.budget import Budget
 from raftdb.web.channel import Channel, LimitedRequest
 from raftdb.web.dispatch import Dispatcher
+from raftdb.web.exchange import Exchange
+from raftdb.web.fast import FastChannel
 from raftdb.web.join import JoinApp
 from raftdb.web.key import KeyApp
 from raftdb.web.limits import Limits
 from raftdb.web.longtext import LongText
+from raftdb.web.messages import Asked
 from raftdb.web.pacing import Pacer
 from raftdb.web.routing import App, Routes
 from raftdb.web.seams import Database, Membership
@@ -58,7 +60,7 @@ def make_resource(
     """
     pacer = Pacer(clock)
     apps: tuple[App, ...] = (
-        KeyApp(database, limits, LongText(pacer, budget)),
+        KeyApp(database, limits, LongText(pacer)),
         JoinApp(membership),
         KVApp(database, limits),
         ClusterApp(membership, status=status, unready=unready),
@@ -78,11 +80,14 @@ def make_site(
     unready: Callable[[], str | None],
     limits: Limits | None = None,
     access_log: str | None = None,
+    fast: bool = True,
     further: Sequence[App] = (),
 ) -> LimitedSite:
     """Make the site to listen with; the arguments are those of :func:`make_resource`.
 
     :param access_log: the path of an access log, or None for none
+    :param fast: let plain requests go past twisted.web's parser; not while there is an access log,
+        which wants twisted.web's requests
     """
     limits = limits or Limits()
     budget = Budget(limits.held_bytes_max)
@@ -96,7 +101,8 @@ def make_site(
         budget=budget,
         further=further,
     )
-    return LimitedSite(clock, resource, limits, budget, access_log)
+    take = resource.take if fast and access_log is None else None
+    return LimitedSite(clock, resource, limits, budget, access_log, take=take)
 
 
 class LimitedSite(Site):
@@ -110,6 +116,7 @@ class LimitedSite(Site):
     :param budget: of bytes, for all of them together
     :param access_log: must be text: with a path of bytes twisted.web's log file fails to rotate
         at its first megabyte, and every connection hangs from then on
+    :param take: takes plain requests the short way, see :mod:`raftdb.web.fast`; None if none go it
     """
 
     _log = Logger()
@@ -123,15 +130,20 @@ class LimitedSite(Site):
         limits: Limits,
         budget: Budget,
         access_log: str | None = None,
+        *,
+        take: Callable[[Asked, Exchange], None] | None = None,
     ) -> None:
         super().__init__(
             resource,
             LimitedRequest,
             logPath=access_log,
-            timeout=None,
+            timeout=None,  # any byte would re-arm it; the channel has deadlines instead
             reactor=clock,
             parsePOSTFormSubmission=False,  # 60 us a request, and no body here is a form
         )
+        self._take = take
+        if take is not None:
+            self.protocol = FastChannel
         self.limits = limits
         self.budget = budget
         self._clock = clock
@@ -146,7 +158,7 @@ class LimitedSite(Site):
         return len(self._channels)
 
     def startFactory(self) -> None:
-        """Begin to look after the connections."""
+        """Begin to look after the connections; without a path nothing is logged anywhere."""
         if self.logPath is not None:
             super().startFactory()
         self.listening = True
@@ -170,6 +182,11 @@ class LimitedSite(Site):
         assert isinstance(channel, Channel)
         return channel
 
+    def take(self, asked: Asked, exchange: Exchange) -> None:
+        """Have a plain request answered."""
+        assert self._take is not None, "a site without a fast lane"
+        self._take(asked, exchange)
+
     def now(self) -> float:
         """The monotonic time in seconds."""
         return self._clock.seconds()
@@ -188,11 +205,6 @@ class LimitedSite(Site):
         """Keep bodies in memory: they are small, and twisted.web's files have no limit."""
         del length
         return BytesIO()
-
-    def log(self, request: AnyRequest) -> None:
-        """Write a line to the access log if there is one; never to the daemon's log."""
-        if self.logPath is not None:
-            super().log(request)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: twisted.web's HTTP/2 would pass by every limit here."""

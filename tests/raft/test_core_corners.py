@@ -271,14 +271,6 @@ class TestAnswers:
         network.ask(AppendEntriesResponse(sender=C, receiver=A, term=1, index=1))
         assert _peer(network, "c").state == "probe"
 
-    def test_an_answer_without_news_ends_probing(self) -> None:
-        """The logs agree where they were asked to, even if that was known before the doubt."""
-        network = Network(3)
-        network.elect("a")
-        network["a"].report_unreachable(C)
-        network.deliver()
-        assert _peer(network, "c").state == "replicate"
-
     def test_the_limit_of_uncommitted_bytes_can_be_reached_exactly(self) -> None:
         """Only what goes beyond is refused."""
         network = Network(3, uncommitted_bytes_max=66)

@@ -134,3 +134,81 @@ class TestAHealthyMajority:
                     bed.sicken()
                     bed.turn()
                 assert bed.commit() > before, f"seed {seed}: a stretch without a commit"
+
+
+def _progress(network: Network, ticks: int) -> bool:
+    """Whether something new is committed within ``ticks``, by whoever leads then."""
+    before = max(peer.node.commit for peer in network.peers.values())
+    for _ in range(ticks):
+        network.run(1)
+        for name in network.leaders:
+            with contextlib.suppress(RaftDBError):
+                network.propose(name, b"y")
+    # an entry that opens a term is none of the clients'
+    return max(peer.node.commit for peer in network.peers.values()) > before + 1
+
+
+class TestPartialConnectivity:
+    """RELIABILITY: ring, bridge, one-way: a connected quorum always gets a leader."""
+
+    @staticmethod
+    def _only(network: Network, links: str) -> None:
+        """Cut everything but the links named like ``ab bc``, both ways."""
+        kept = {frozenset(link) for link in links.split()}
+        names = [known.id for known in network.peers]
+        for one in names:
+            for other in names:
+                if one != other and frozenset((one, other)) not in kept:
+                    network.cut(one, other)
+
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize(
+        "links",
+        [
+            "ab bc cd de ea",  # a ring: everybody reaches a majority
+            "ac bc cd ce",  # a star: all talk through c
+            "ab bc bd be cd ce de",  # a bridge: the leader reaches b alone
+            "ab bc ac cd de",  # two who trail behind a majority
+        ],
+    )
+    def test_five_nodes(self, links: str, seed: int) -> None:
+        """Within five election timeouts after the links broke."""
+        network = Network(5, seed=seed)
+        network.elect("a")
+        network.run(3)
+        self._only(network, links)
+        assert _progress(network, 5 * ELECTION_TICKS)
+
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize("links", ["ab bc", "ac cb", "ba ac", "bc"])
+    def test_three_nodes(self, links: str, seed: int) -> None:
+        """A chain of three, and a pair without its leader."""
+        network = Network(3, seed=seed)
+        network.elect("a")
+        network.run(3)
+        self._only(network, links)
+        assert _progress(network, 5 * ELECTION_TICKS)
+
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize("way", ["mute", "deaf"])
+    def test_a_leader_with_one_way_left(self, way: str, seed: int) -> None:
+        """It neither leads on nor keeps the others from electing."""
+        network = Network(3, seed=seed)
+        network.elect("a")
+        network.run(3)
+        for other in "bc":
+            if way == "mute":
+                network.cut("a", other)
+            else:
+                network.cut(other, "a")
+        assert _progress(network, 5 * ELECTION_TICKS)
+        assert [name for name in network.leaders if name != "a"]
+
+    def test_a_stable_leader_is_not_deposed_by_who_cannot_hear_it(self) -> None:
+        """In a chain a - b - c the leader a stays, however often c asks b."""
+        network = Network(3)
+        network.elect("a")
+        network.run(3)
+        self._only(network, "ab bc")
+        network.run(200)
+        assert (network.leaders, network["a"].term) == (["a"], 1)

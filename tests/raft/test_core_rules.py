@@ -31,6 +31,9 @@ from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import (
     TERM_MAX,
     ZERO,
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
     ConfState,
     Entry,
     EntryID,
@@ -158,6 +161,19 @@ class TestSlowDisk:
         assert not [m for m in network.log[before:] if m.sender == A and isinstance(m, Heartbeat)]
         (leader,) = network.leaders
         network.propose(leader, b"y")
+
+    def test_each_time_it_hangs_it_tries_anew(self) -> None:
+        """A transfer that was tried for an earlier save says nothing about this one."""
+        network = self._hung()
+        network.losing = lambda m: isinstance(m, TimeoutNow)
+        for _ in range(2):
+            network.run(9)
+            assert network["a"].status().transferee is not None
+            network.peer("a").saves_hang = False
+            network.run(9)
+            network.peer("a").saves_hang = True
+            network.propose("a", b"y")
+        assert network.leaders == ["a"]
 
     def test_alone_it_stays(self) -> None:
         """Nobody could do better."""
@@ -496,6 +512,27 @@ class TestFastFailover:
         assert isinstance(answer, RequestVoteResponse)
         assert answer.granted
         assert _role(network, "a") is Role.FOLLOWER
+
+
+class TestAlone:
+    """A sole voter waits for nobody but itself."""
+
+    def test_it_first_applies_what_is_committed(self) -> None:
+        """Else each tick would search a long log for changes, only to be refused."""
+        events: list[str] = []
+        network = Network(1, trace=lambda event, _: events.append(event))
+        network.run(1)
+        network.change(
+            "a", ConfChange((ConfChangeSingle(ConfChangeKind.ADD_LEARNER, member("l")),))
+        )
+        network.restart("a")
+        network.peer("a").applies = False
+        events.clear()
+        network.tick("a", count=5)
+        assert events == []
+        network.peer("a").applies = True
+        network.run(2)
+        assert network.leaders == ["a"]
 
 
 class TestLimits:

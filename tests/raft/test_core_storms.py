@@ -6,7 +6,10 @@ Each seed is one history and replays exactly. RAFTDB_STORMS=1000 runs more of th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from random import Random
 
@@ -250,3 +253,32 @@ class TestStorms:
             storm.blow()
             logs.append(storm.network.log)
         assert logs[0] == logs[1]
+
+    def test_whatever_the_hash_seed(self) -> None:
+        """Nothing is drawn from the order of a set [26]: other processes send the same."""
+        digests = []
+        for hash_seed in ("1", "2"):
+            done = subprocess.run(
+                [sys.executable, __file__],
+                env={
+                    **os.environ,
+                    "PYTHONHASHSEED": hash_seed,
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                },
+                capture_output=True,
+                check=True,
+                text=True,
+                timeout=60,
+            )
+            digests.append(done.stdout)
+        assert len(digests[0]) > 32
+        assert digests[0] == digests[1]
+
+
+if __name__ == "__main__":
+    digest = hashlib.sha256()
+    for number in range(6):
+        one = Storm(number)
+        one.blow()
+        digest.update(repr(one.network.log).encode())
+    print(digest.hexdigest())  # noqa: T201  # what test_whatever_the_hash_seed compares

@@ -361,6 +361,7 @@ class TestVoters:
     def test_a_vote_survives_a_crash(self) -> None:
         """Fig. 2: votedFor is updated on stable storage before responding."""
         network = Network(3, **PLAIN)
+        network.load("a", [], term=1)  # the term alone is durable already
         network.ask(_request(1, sender="b"))
         network.restart("a")
         (answer,) = network.ask(_request(1, sender="c"))

@@ -342,6 +342,7 @@ class TestOrderAndLoss:
         """A commit index travels on its own connection: it names what the follower surely has."""
         network = Network(3)
         network.elect("a")
+        network.run(6)
         network["a"].propose(b"x")
         network.pump(network.peer("a"))
         held = [m for m in network.in_flight if m.receiver == C]

@@ -561,6 +561,10 @@ class TestReadIndex:
         (refusal,) = [m for m in network.log if isinstance(m, ReadIndexResponse) and m.index == 0]
         assert refusal.read.counter == 9
         assert len(network.peer("a").reads) == 1
+        for _ in range(2):
+            network["a"].read_index()
+        network.deliver()
+        assert len(network.peer("a").reads) == 3
 
     def test_a_leader_that_loses_its_term_loses_its_reads(self) -> None:
         """They are asked again by whoever waits."""

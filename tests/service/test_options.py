@@ -11,6 +11,9 @@ import pytest
 from twisted.python.usage import UsageError
 
 from raftdb.service import Settings
+from raftdb.storage.batch import extent_for
+from raftdb.storage.durable import RECORD_BYTES_MAX
+from raftdb.storage.segment import HEADER_BYTES
 from raftdb.tap import Options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +144,19 @@ class TestComplaints:
     def test_of(self, arguments: tuple[str, ...], expected: str) -> None:
         """One example per rule."""
         assert expected in complaint(*arguments)
+
+
+class TestNesting:
+    """What is inside one limit fits the next [30]."""
+
+    @pytest.mark.parametrize("segment_bytes", ["262144", "1048576", "16777216"])
+    def test_a_full_append_fits_an_empty_segment(self, segment_bytes: str) -> None:
+        """Else a follower with an empty disk would drop it for ever, and never catch up."""
+        settings = parse("--segment-bytes", segment_bytes, "--body-bytes", "32768", "d")
+        need = extent_for(settings.append_bytes_max + RECORD_BYTES_MAX)
+        room = settings.segment_bytes - HEADER_BYTES - settings.storage_limits.reserve_bytes
+        assert settings.append_bytes_max > 32768
+        assert need <= room
 
 
 class TestMakeService:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -296,7 +297,7 @@ class Served:
     Requests go through the real site, channel and request: limits and all.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, fast: bool = True) -> None:
         self.clock = TurnClock()
         self.database = MemoryDatabase()
         self.membership = MemoryMembership(self.database)
@@ -308,6 +309,7 @@ class Served:
             status=lambda: {"id": "node02", "role": self.database.role},
             unready=lambda: self.unready,
             limits=limits,
+            fast=fast,
         )
         self.site.startFactory()
         self.agent = RequestTraversalAgent(self.site.resource)
@@ -318,9 +320,9 @@ class Served:
         """Return what a Deferred has fired with."""
         return now(deferred)
 
-    def wire(self) -> Wire:
-        """Open a connection."""
-        return Wire(self.site)
+    def wire(self, site: LimitedSite | None = None) -> Wire:
+        """Open a connection, to another site if one is given."""
+        return Wire(site or self.site)
 
     def start(
         self,
@@ -371,10 +373,16 @@ def now(deferred: Deferred[T]) -> T:
     return results[0]
 
 
+@pytest.fixture(params=[True, False], ids=["fast", "stock"])
+def fast(request: pytest.FixtureRequest) -> bool:
+    """Whether plain requests go past twisted.web's parser: nobody may see a difference."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def served() -> Served:
+def served(fast: bool) -> Served:
     """A site with the limits it has by default."""
-    return Served()
+    return Served(fast=fast)
 
 
 @pytest.fixture
@@ -384,8 +392,14 @@ def clock() -> TurnClock:
 
 
 @pytest.fixture
-def serve() -> Callable[[Limits], Served]:
+def serve(fast: bool) -> Callable[[Limits], Served]:
     """Make a site with other limits."""
+    return partial(Served, fast=fast)
+
+
+@pytest.fixture
+def serve_either() -> type[Served]:
+    """Make a site with or without a fast lane, for tests that draw which."""
     return Served
 
 

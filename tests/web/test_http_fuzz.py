@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from raftdb.web.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.web.conftest import Served, Wire
 
 LIMITS = Limits(body_bytes_max=3000, held_bytes_max=6000, key_bytes_max=500)
@@ -166,12 +164,12 @@ class TestAnyRequest:
     """Well-formed HTTP with any content."""
 
     @FUZZ
-    @given(request=REQUESTS, role=ROLES)
+    @given(request=REQUESTS, role=ROLES, fast=st.booleans())
     def test_is_answered_properly(
-        self, serve: Callable[[Limits], Served], request: bytes, role: str
+        self, serve_either: type[Served], request: bytes, role: str, fast: bool
     ) -> None:
         """With one final status of those that are documented."""
-        served = serve(LIMITS)
+        served = serve_either(LIMITS, fast=fast)
         served.database.role = role
         wire = served.wire()
         wire.send(request)
@@ -189,18 +187,20 @@ class TestAnyBytes:
         cuts=st.lists(st.integers(1, 400), max_size=30),
         role=ROLES,
         waits=st.booleans(),
+        fast=st.booleans(),
     )
     def test_leave_nothing_behind(
         self,
-        serve: Callable[[Limits], Served],
+        serve_either: type[Served],
         parts: list[bytes],
         damage: list[tuple[int, int]],
         cuts: list[int],
         role: str,
         waits: bool,
+        fast: bool,
     ) -> None:
         """No exception, no count that is not given back, no answer that is none."""
-        served = serve(LIMITS)
+        served = serve_either(LIMITS, fast=fast)
         served.database.role, served.database.waits = role, waits
         stream = bytearray(b"".join(parts))
         for place, byte in damage:
@@ -217,3 +217,50 @@ class TestAnyBytes:
             served.database.release()
             served.clock.turn()
         settle(served, wire)
+
+
+class TestBothLanes:
+    """The fast lane is a short cut, not another server."""
+
+    @FUZZ
+    @given(
+        requests=st.lists(REQUESTS, min_size=1, max_size=4),
+        damage=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=2),
+        role=ROLES,
+        waits=st.booleans(),
+    )
+    def test_lead_to_the_same_answers_byte_for_byte(
+        self,
+        serve_either: type[Served],
+        requests: list[bytes],
+        damage: list[tuple[int, int]],
+        role: str,
+        waits: bool,
+    ) -> None:
+        """Whatever comes, in whatever order: the same bytes out, the same entries."""
+        fast, stock = serve_either(LIMITS, fast=True), serve_either(LIMITS, fast=False)
+        wires = [fast.wire(), stock.wire()]
+        for served in (fast, stock):
+            served.database.role, served.database.waits = role, waits
+        for number, request in enumerate(requests):
+            sent = bytearray(request)
+            for place, byte in damage[number:]:
+                sent[place % len(sent)] = byte
+            for served, wire in zip((fast, stock), wires, strict=True):
+                wire.send(bytes(sent))
+                served.database.release()
+                served.clock.turn()
+            assert sorted_heads(wires[0].received) == sorted_heads(wires[1].received)
+        assert fast.database.entries == stock.database.entries
+        assert wires[0].closing == wires[1].closing
+        for served, wire in zip((fast, stock), wires, strict=True):
+            settle(served, wire)
+
+
+def sorted_heads(received: bytes) -> list[list[bytes]]:
+    """Return the answers' lines, without the order of the header fields and the date."""
+    parts = received.split(b"\r\n\r\n")
+    return [
+        sorted(line for line in part.split(b"\r\n") if not line.startswith(b"Date: "))
+        for part in parts
+    ]

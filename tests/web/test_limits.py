@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
+from twisted.logger import globalLogPublisher
+from twisted.web import http
 
+from raftdb.errors import InvalidRequest
+from raftdb.web.bodies import decode_json
 from raftdb.web.gotext import json_string
 from raftdb.web.limits import Limits
+from raftdb.web.site import LimitedSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from twisted.logger import LogEvent
 
@@ -450,6 +457,17 @@ class TestMalformed:
             b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
             b"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: a\r\n folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: a\nContent-Length: 1\r\n\r\n",
+            b"GET / HTTP/1.1\nX: a\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: a\rY: b\r\n\r\n",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length : 1\r\n\r\nx",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: +1\r\n\r\nx",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n",
+            b"PUT /api/kv?key=k HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxx\r\n0\r\n\r\n",
             b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: -1\r\n\r\nx",
             b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\nx",
             b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
@@ -480,6 +498,18 @@ class TestMalformed:
         wire.send(start + b"y" * 20_000)
         assert (wire.statuses, error(wire)) == ([431], "head_too_large")
 
+    @pytest.mark.parametrize("form", [b"http://any.host:1", b"HTTPS://[::1]", b"http://"])
+    def test_a_target_with_an_authority_means_its_path(self, small: Served, form: bytes) -> None:
+        """As proxies send it."""
+        wire = small.wire()
+        wire.send(b"GET " + form + b"/key/k?level=stale HTTP/1.1\r\n\r\n")
+        assert wire.received.endswith(b'{"k":""}')
+
+    def test_a_body_nested_without_end_is_refused(self) -> None:
+        """Whatever type it was to have."""
+        with pytest.raises(InvalidRequest, match="nested too deeply"):
+            decode_json(msgspec.json.Decoder(object), b"[" * 100_000, "anything")
+
     def test_the_longest_key_fits_the_head(self, small: Served) -> None:
         """4,096 bytes, all escaped, are 12,288 characters."""
         wire = small.wire()
@@ -503,3 +533,36 @@ class TestTheLimitsThemselves:
         """One client's largest answer may wait without another being refused."""
         limits = Limits()
         assert 6 * limits.body_bytes_max + limits.body_bytes_max < limits.held_bytes_max
+
+
+class TestTheAccessLog:
+    """Off, or a file of text with the right dates."""
+
+    def test_is_off_unless_asked_for(self, served: Served) -> None:
+        """No event per request."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]  # a callable will do
+        served.ask("GET", "/key/k")
+        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]  # as above
+        assert events == []
+
+    def test_is_dated_by_the_wall_clock(self, served: Served, tmp_path: Path) -> None:
+        """The reactor's clock is monotonic and would say 1970."""
+        path = tmp_path / "access.log"
+        site = LimitedSite(
+            served.clock, served.site.resource, Limits(), served.site.budget, str(path)
+        )
+        site.startFactory()
+        served.clock.advance(2)
+        wire = served.wire(site)
+        wire.send(GET)
+        wire.lose()
+        site.stopFactory()
+        (line,) = path.read_text().splitlines()
+        assert '"GET /key/k HTTP/1.1" 200' in line
+        assert "/1970:" not in line
+
+    def test_http_2_is_not_offered(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would pass by every limit here."""
+        monkeypatch.setattr(http, "H2_ENABLED", True)
+        assert served.site.acceptableProtocols() == [b"http/1.1"]

@@ -93,3 +93,21 @@ class TestRequests:
         assert (second.statuses, third.statuses) == ([], [200])
         assert served.site.resource.waiting == 0
         assert len(served.database.reads) == 2
+
+    def test_what_waited_too_long_is_refused(self, served: Served) -> None:
+        """Nobody waits for it any more; surely not applied."""
+        database_put = served.database.put
+
+        def slow_put(*args: object, **kwargs: object) -> object:
+            served.clock.work(11)
+            return database_put(*args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
+
+        served.database.put = slow_put  # type: ignore[method-assign,assignment]  # made slow
+        wires = [served.wire() for _ in range(3)]
+        for wire in wires:
+            wire.send(b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
+        served.clock.turn()
+        served.clock.turn()
+        assert [wire.statuses for wire in wires] == [[200], [200], [503]]
+        assert b"Raftdb-Error: overloaded\r\n" in wires[2].received
+        assert len(served.database.entries) == 2

@@ -1,0 +1,190 @@
+"""The liveness phase: a random majority is made good, the rest stays broken, and writes must go on.
+
+Which nodes are needed depends on the configurations that are in force anywhere or may still come
+into force: a majority of each of them is made good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from raftdb.raft import confchange
+from raftdb.raft.types import ConfState, MemberID
+from raftdb.simulation.cluster import Cluster, SimulatedNode
+
+ELECTION_TIMEOUTS = 10
+"""Within so many of them a write must succeed."""
+
+BREAKAGES = ("dead", "deaf", "mute", "hung", "flapping", "half", "cut off")
+"""How a node outside the majority is broken, for good."""
+
+SHAPES = ("majority", "majority", "ring", "bridge", "one-way")
+"""How the phase begins: a good majority, or good nodes whose links are partial."""
+
+
+def configurations(cluster: Cluster) -> list[ConfState]:
+    """Return every configuration in force on a running node, and every one its log may bring."""
+    found: dict[ConfState, None] = {}
+    for node in cluster.nodes.values():
+        if not node.is_up:
+            continue
+        core = node.replica.core
+        conf_state = core.conf_state
+        found[conf_state] = None
+        log = core.state.log
+        # A snapshot that is still to be loaded has its configuration in force already.
+        loading = log.unstable_snapshot or log.restoring
+        begin = log.applied if loading is None else loading.last.index
+        lo = max(begin + 1, log.first_index)
+        pending = list(core.state.handed_out_changes)
+        if lo <= log.last_index:
+            entries = log.entries(lo, log.last_index + 1, 1 << 30)
+            pending += [entry.change for entry in entries if entry.change is not None]
+        for change in pending:
+            conf_state = confchange.apply(conf_state, change)
+            found[conf_state] = None
+    return list(found)
+
+
+def healthy_majority(cluster: Cluster, rng: Random) -> list[SimulatedNode]:
+    """Draw as few nodes as make a majority of every configuration."""
+    confs = configurations(cluster)
+    names = list(cluster.nodes)
+    rng.shuffle(names)
+    chosen = list(names)
+    for name in names:
+        rest = [other for other in chosen if other != name]
+        members = [cluster.nodes[other].member for other in rest]
+        if all(_is_quorum(conf.voters, members) for conf in confs) and all(
+            _is_quorum(conf.voters_outgoing, members) for conf in confs
+        ):
+            chosen = rest
+    return [cluster.nodes[name] for name in cluster.nodes if name in chosen]
+
+
+def _is_quorum(voters: tuple[MemberID, ...], members: list[MemberID]) -> bool:
+    return not voters or sum(voter in members for voter in voters) > len(voters) // 2
+
+
+class Liveness:
+    """One liveness phase.
+
+    :param cluster: in whatever state the storm left it; nobody repairs anything any more
+    :param rng: draws who is good, and how the others are broken
+    :param partial: whether the shapes are allowed in which all nodes are good and links are not
+    """
+
+    def __init__(self, cluster: Cluster, rng: Random, *, partial: bool) -> None:
+        self._cluster = cluster
+        self._rng = rng
+        self._partial = partial
+        self._over = False
+
+    def run(self) -> None:
+        """Break what is to be broken, and demand a write.
+
+        :raises AssertionError: none succeeded in time
+        """
+        cluster = self._cluster
+        shape = self._rng.choice(SHAPES) if self._partial else SHAPES[0]
+        nodes = list(cluster.nodes.values())
+        for node in nodes:
+            # A node that is down has a configuration, too, that may come into force.
+            node.machinery.mend()
+            node.boot_if_down()
+        good = healthy_majority(cluster, self._rng) if shape == "majority" else nodes
+        told = [f"{shape}; good are", *(node.name for node in good)]
+        cluster.network.clear_weather()
+        cluster.network.mend()
+        if shape == "majority":
+            told += [self._break(node, good) for node in nodes if node not in good]
+        else:
+            self._shape(shape)
+        cluster.chronicle.note("liveness:", *told)
+        pause_s = max((node.clock.pause_left_s for node in good if node.is_up), default=0.0)
+        cluster.run_for(pause_s)
+        limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
+        try:
+            cluster.result(write_at_last(cluster, timeout_s=limit_s), limit_s=limit_s)
+        except AssertionError:
+            raise AssertionError(
+                f"no write within {ELECTION_TIMEOUTS} election timeouts: {' '.join(told)}"
+            ) from None
+        finally:
+            self._over = True
+
+    def _shape(self, shape: str) -> None:
+        network = self._cluster.network
+        names = list(self._cluster.nodes)
+        self._rng.shuffle(names)
+        if shape == "ring":
+            network.ring(names)
+        elif shape == "bridge":
+            network.bridge(names)
+        else:
+            # A majority is connected; from all others something passes one way only.
+            connected = names[: len(names) // 2 + 1]
+            for other in names[len(connected) :]:
+                for one in connected:
+                    ends = (one, other) if self._rng.random() < 0.5 else (other, one)
+                    network.cut(*ends)
+
+    def _break(self, node: SimulatedNode, good: list[SimulatedNode]) -> str:
+        how = self._rng.choice(BREAKAGES)
+        network = self._cluster.network
+        others = [other.name for other in self._cluster.nodes.values() if other is not node]
+        match how:
+            case "dead":
+                node.kill()
+            case "deaf":
+                for other in others:
+                    network.cut(other, node.name)
+            case "mute":
+                for other in others:
+                    network.cut(node.name, other)
+            case "hung":
+                node.machinery.hangs = True
+            case "flapping":
+                self._flap(node.name, others)
+            case "half":
+                for one in self._rng.sample(good, len(good) // 2):
+                    network.cut(node.name, one.name)
+                    network.cut(one.name, node.name)
+            case _:
+                network.isolate(node.name)
+        return f"{node.name} is {how},"
+
+    def _flap(self, name: str, others: list[str], *, cut: bool = True) -> None:
+        if self._over:
+            return
+        network = self._cluster.network
+        act: Callable[[str, str], None] = network.cut if cut else network.restore
+        for other in others:
+            act(name, other)
+            act(other, name)
+        again = partial(self._flap, name, others, cut=not cut)
+        self._cluster.clock.callLater(self._rng.uniform(0.1, 0.6), again)
+
+
+def write_at_last(cluster: Cluster, *, timeout_s: float = 0.5) -> Deferred[None]:
+    """Return a Deferred that fires once a write has succeeded, tried wherever somebody leads."""
+    done: Deferred[None] = Deferred()
+
+    def attempt() -> None:
+        if done.called:
+            return
+        for leader in cluster.leaders:
+            written = leader.database.put([(b"healed", b"yes")], timeout_s=timeout_s)
+            written.addCallbacks(succeeded, lambda _: None)
+        cluster.clock.callLater(0.02, attempt)
+
+    def succeeded(_: object) -> None:
+        if not done.called:
+            done.callback(None)
+
+    attempt()
+    return done

@@ -1,0 +1,107 @@
+"""What a seed stands for: size, limits, workload and faults of one run, all drawn from it.
+
+Every property is switched on or off per seed (Groce et al., *Swarm Testing*, 2012): a run in which
+everything happens never gets to the states that need one kind of fault and peace from the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from raftdb.raft.config import Config
+from raftdb.replica import Options
+from raftdb.simulation.nemesis import FAULTS
+
+NAMES = "abcdefg"
+SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 7)
+KiB = 1024
+MiB = 1024 * KiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of the core, small enough to be met; see :class:`~raftdb.raft.config.Config`."""
+
+    append_bytes_max: int = 1 * MiB
+    inflight_messages_max: int = 256
+    uncommitted_bytes_max: int = 32 * MiB
+    apply_bytes_max: int = 256 * KiB
+    reads_max: int = 100_000
+
+    def configure(self, config: Config) -> Config:
+        """Return a configuration with these limits, nested."""
+        return replace(
+            config,
+            append_bytes_max=self.append_bytes_max,
+            inflight_messages_max=self.inflight_messages_max,
+            inflight_bytes_max=max(config.inflight_bytes_max, self.append_bytes_max),
+            uncommitted_bytes_max=self.uncommitted_bytes_max,
+            apply_bytes_max=self.apply_bytes_max,
+            reads_max=self.reads_max,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run.
+
+    :param seed: everything else follows from it
+    :param names: the first voters
+    :param durable: whether on the production storage over lossy disks
+    :param reconfigure: whether members come and go
+    :param fast_failover: whether a killed node's peers find its port closed
+    :param storm_s: how long faults happen, in simulated seconds
+    :param interval_s: between two faults, on average
+    :param faults: what can happen
+    :param clients: how many
+    :param keys: that they share
+    :param pause_s: the longest time between two operations of a client
+    :param liveness: whether the phase of broken minorities follows before everything is healed
+    """
+
+    seed: int
+    names: str = "abc"
+    durable: bool = False
+    reconfigure: bool = False
+    fast_failover: bool = True
+    storm_s: float = 6.0
+    interval_s: float = 0.6
+    faults: tuple[str, ...] = FAULTS
+    clients: int = 4
+    keys: int = 3
+    pause_s: float = 0.05
+    options: Options = field(default_factory=Options)
+    limits: Limits = field(default_factory=Limits)
+    liveness: bool = True
+
+
+def draw(seed: int) -> Plan:
+    """Return what a seed stands for."""
+    rng = Random(f"{seed}/plan")
+    size = rng.choice(SIZES)
+    keen = rng.random() < 0.3
+    return Plan(
+        seed=seed,
+        names=NAMES[:size],
+        durable=rng.random() < 0.5,
+        reconfigure=rng.random() < 0.4,
+        fast_failover=rng.random() < 0.7,
+        storm_s=rng.uniform(2.0, 7.0),
+        interval_s=rng.choice((0.15, 0.4, 0.8, 1.5)),
+        faults=tuple(fault for fault in FAULTS if rng.random() < 0.5),
+        clients=rng.choice((1, 3, 6)),
+        keys=rng.choice((1, 3, 5)),
+        pause_s=0.02 if keen else 0.1,
+        options=Options(
+            waiting_max=rng.choice((4, 10_000)),
+            snapshot_entries=rng.choice((10, 30, 100, 1000, 50_000)),
+        ),
+        limits=Limits(
+            append_bytes_max=rng.choice((300, 2 * KiB, 8 * KiB, 1 * MiB)),
+            inflight_messages_max=rng.choice((1, 3, 256)),
+            uncommitted_bytes_max=rng.choice((1 * KiB, 32 * MiB)),
+            apply_bytes_max=rng.choice((200, 2 * KiB, 256 * KiB)),
+            reads_max=rng.choice((2, 100_000)),
+        ),
+    )

@@ -1,0 +1,308 @@
+"""The watchers see what they are there to see: a state made wrong by hand is called wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from raftdb.raft import invariants
+from raftdb.raft.node import RawNode
+from raftdb.raft.progress import ProgressState
+from raftdb.raft.state import State
+from raftdb.raft.storage import MemoryStorage
+from raftdb.raft.types import Entry, EntryID, HardState, Role
+from raftdb.simulation.network import Network, member
+from raftdb.simulation.safety import Safety
+
+A, B, C = member("a"), member("b"), member("c")
+
+
+def _leading() -> Network:
+    network = Network(3)
+    network.elect("a")
+    network.propose("a", b"x")
+    network.run(2)
+    return network
+
+
+def _commit_beyond(state: State) -> None:
+    state.log.committed = 99
+
+
+def _applied_beyond(state: State) -> None:
+    state.log.applied = 99
+
+
+def _applied_unsaved(state: State) -> None:
+    state.log.append((Entry(1, 3),))
+    state.log.commit_to(3)
+    state.log.applied = 3
+
+
+def _log_ahead(state: State) -> None:
+    state.log.append((Entry(9, 3),))
+
+
+def _terms_fall(state: State) -> None:
+    state.log.append((Entry(1, 3), Entry(0, 4)))
+
+
+def _disk_ahead(state: State) -> None:
+    state.durable = HardState(9, None, 0)
+
+
+def _vote_changed(state: State) -> None:
+    state.durable = HardState(state.term, C, 0)
+
+
+def _leader_follows(state: State) -> None:
+    state.leader = B
+
+
+def _match_beyond(state: State) -> None:
+    state.tracker.progress[B].match = state.tracker.progress[B].next
+
+
+def _match_beyond_the_log(state: State) -> None:
+    state.tracker.progress[B].next = 99
+    state.tracker.progress[B].match = 98
+
+
+def _counts_unsaved(state: State) -> None:
+    state.log.append((Entry(1, 3),))
+    state.tracker.progress[A].next = 4
+    state.tracker.progress[A].match = 3
+
+
+def _told_too_much(state: State) -> None:
+    state.tracker.progress[B].sent_commit = 99
+
+
+def _snapshot_of_nothing(state: State) -> None:
+    state.tracker.progress[B].state = ProgressState.SNAPSHOT
+
+
+def _pending_without_snapshot(state: State) -> None:
+    state.tracker.progress[B].pending_snapshot = 1
+
+
+def _window_while_probing(state: State) -> None:
+    state.tracker.progress[B].inflights.add(last_index=3, bytes_count=1)
+    state.tracker.progress[B].state = ProgressState.PROBE
+
+
+def _next_beyond(state: State) -> None:
+    state.tracker.progress[B].next = 9
+
+
+def _term_not_durable(state: State) -> None:
+    state.durable = HardState(0, None, 0)
+
+
+def _proposals_below_nothing(state: State) -> None:
+    state.uncommitted_bytes = -1
+
+
+def _rounds_before_they_begin(state: State) -> None:
+    state.reads.acknowledged = 99
+
+
+class TestALeader:
+    """What must be true of a leader at every instant."""
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            _commit_beyond,
+            _applied_beyond,
+            _applied_unsaved,
+            _log_ahead,
+            _terms_fall,
+            _disk_ahead,
+            _vote_changed,
+            _leader_follows,
+            _match_beyond,
+            _match_beyond_the_log,
+            _counts_unsaved,
+            _told_too_much,
+            _snapshot_of_nothing,
+            _pending_without_snapshot,
+            _window_while_probing,
+            _next_beyond,
+            _term_not_durable,
+            _proposals_below_nothing,
+            _rounds_before_they_begin,
+        ],
+    )
+    def test_a_wrong_state_is_called_wrong(self, spoil: Callable[[State], None]) -> None:
+        """One thing at a time is made wrong."""
+        state = _leading()["a"].state
+        invariants.check(state, None)
+        spoil(state)
+        with pytest.raises(AssertionError):
+            invariants.check(state, None)
+
+
+def _follows_itself(state: State) -> None:
+    state.leader = state.id
+
+
+def _hands_over(state: State) -> None:
+    state.transferee = A
+
+
+def _confirms(state: State) -> None:
+    state.reads.add(state.next_read())
+
+
+def _has_proposals(state: State) -> None:
+    state.uncommitted_bytes = 1
+
+
+def _candidate_for_another(state: State) -> None:
+    state.role, state.leader = Role.CANDIDATE, None
+
+
+def _candidate_with_leader(state: State) -> None:
+    state.role, state.vote, state.durable = Role.CANDIDATE, state.id, HardState()
+
+
+def _pre_candidate_with_leader(state: State) -> None:
+    state.role = Role.PRE_CANDIDATE
+
+
+class TestOthers:
+    """What must be true of who does not lead."""
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            _follows_itself,
+            _hands_over,
+            _confirms,
+            _has_proposals,
+            _candidate_for_another,
+            _candidate_with_leader,
+            _pre_candidate_with_leader,
+        ],
+    )
+    def test_a_wrong_state_is_called_wrong(self, spoil: Callable[[State], None]) -> None:
+        """One thing at a time is made wrong."""
+        state = _leading()["b"].state
+        invariants.check(state, None)
+        spoil(state)
+        with pytest.raises(AssertionError):
+            invariants.check(state, None)
+
+
+class TestSteps:
+    """What must be true between one input and the next."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"term": 9},
+            {"vote": C},
+            {"leader": C},
+            {"committed": EntryID(1, 9)},
+            {"committed": EntryID(9, 1)},
+            {"applied": 9},
+            {"first_index": 9},
+            {"durable": HardState(9, None, 0)},
+        ],
+    )
+    def test_nothing_goes_back(self, change: dict[str, object]) -> None:
+        """The observation before claims more, or other, than is there now."""
+        state = _leading()["b"].state
+        before = invariants.check(state, None)
+        invariants.check(state, before)
+        with pytest.raises(AssertionError):
+            invariants.check(state, before._replace(**change))  # type: ignore[arg-type]  # any field
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"role": Role.FOLLOWER},
+            {"role": Role.PRE_CANDIDATE},
+            {"role": Role.CANDIDATE, "term": 0, "vote": None},
+            {"term": 0, "vote": None},
+            {"round": 99},
+            {"last": EntryID(1, 9)},
+        ],
+    )
+    def test_a_leader_is_elected_and_only_appends(self, change: dict[str, object]) -> None:
+        """Fig. 4, and Fig. 3, Leader Append-Only."""
+        state = _leading()["a"].state
+        before = invariants.check(state, None)
+        with pytest.raises(AssertionError):
+            invariants.check(state, before._replace(**change))  # type: ignore[arg-type]  # any field
+
+
+class TestSafety:
+    """Fig. 3, over the whole cluster."""
+
+    @staticmethod
+    def _loaded(name: str, terms: list[int], commit: int = 0) -> RawNode:
+        return Network(3).load(name, terms, commit=commit)
+
+    def test_election_safety(self) -> None:
+        """Two leaders of one term."""
+        safety = Safety()
+        one, other = Network(3), Network(3)
+        one.elect("a")
+        other.elect("b")
+        safety.check(one["a"])
+        with pytest.raises(AssertionError, match="Election Safety"):
+            safety.check(other["b"])
+
+    def test_log_matching_one_name_one_entry(self) -> None:
+        """Two entries of one name."""
+        safety = Safety()
+        safety.check(self._loaded("a", [1]))
+        network = Network(3)
+        other = MemoryStorage(
+            hard_state=HardState(1), conf_state=network.conf_state, entries=(Entry(1, 1, b"other"),)
+        )
+        with pytest.raises(AssertionError, match="Log Matching"):
+            safety.check(network.start("b", other).node)
+
+    def test_log_matching_one_past(self) -> None:
+        """One entry behind two others."""
+        safety = Safety()
+        safety.check(self._loaded("a", [1, 3]))
+        with pytest.raises(AssertionError, match="Log Matching"):
+            safety.check(self._loaded("b", [2, 3]))
+
+    def test_two_commits_at_one_index(self) -> None:
+        """State Machine Safety, before anything is applied."""
+        safety = Safety()
+        safety.check(self._loaded("a", [1], commit=1))
+        with pytest.raises(AssertionError, match="committed"):
+            safety.check(self._loaded("b", [2], commit=1))
+
+    def test_applying_what_was_not_committed(self) -> None:
+        """State Machine Safety."""
+        safety = Safety()
+        safety.check(self._loaded("a", [1], commit=1))
+        with pytest.raises(AssertionError, match="State Machine Safety"):
+            safety.applied(Entry(2, 1))
+
+    @pytest.mark.parametrize("terms", [[], [2]])
+    def test_leader_completeness(self, terms: list[int]) -> None:
+        """A leader without what was committed elsewhere."""
+        safety = Safety()
+        safety.check(self._loaded("a", [1], commit=1))
+        network = Network(3, pre_vote=False, check_quorum=False)
+        network.load("b", terms, term=5)
+        network.load("a", [], term=0)
+        network.safety = Safety()
+        network.campaign("b")
+        assert network["b"].role is Role.LEADER
+        with pytest.raises(AssertionError):
+            safety.check(network["b"])
+
+    def test_all_nodes_at_once(self) -> None:
+        """A healthy cluster passes."""
+        network = _leading()
+        network.safety.check_all({m: peer.node for m, peer in network.peers.items()})

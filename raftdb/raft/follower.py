@@ -80,8 +80,17 @@ def handle_append(state: State, message: AppendEntries) -> None:
 
 
 def handle_heartbeat(state: State, message: Heartbeat) -> None:
-    """Answer at once; the commit is capped at what we acknowledged, so it is in our log."""
+    """Answer at once; the commit is capped at what we acknowledged, so it is in our log.
+
+    A node whose disk hangs does not answer: it follows, but it is of no use to its leader [6].
+
+    1. Seven voters; the leader A reaches B and C alone, and D, whose disk hangs. 2. B, C and D answer
+    A's heartbeats, so CheckQuorum lets it lead; but D acknowledges nothing, so A commits nothing. 3.
+    E, F, B and C are a healthy majority; but B and C hear their leader, and refuse E for ever.
+    """
     state.log.commit_to(message.commit)
+    if state.save_overdue:
+        return
     state.send(
         HeartbeatResponse(
             sender=state.id, receiver=message.sender, term=state.term, round=message.round

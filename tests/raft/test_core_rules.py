@@ -150,6 +150,18 @@ class TestSlowDisk:
         assert any(isinstance(m, TimeoutNow) for m in network.log)
         assert network.values(network.leaders[-1]) == [b"x"]
 
+    def test_a_follower_that_cannot_save_keeps_nobody_in_office(self) -> None:
+        """The history beside follower.handle_heartbeat: heartbeats would, appends never commit."""
+        network = Network(3)
+        network.elect("a")
+        for ends in (("a", "c"), ("c", "a")):
+            network.cut(*ends)
+        network.peer("b").saves_hang = True
+        network.propose("a", b"x")
+        network.run(9 + 2 * 8)
+        assert _role(network, "a") is Role.FOLLOWER
+        assert network.values("a") == []
+
     def test_else_it_steps_down_and_is_silent(self) -> None:
         """The history beside transfer.watch_disk: heartbeats wait for no disk."""
         network = self._hung()

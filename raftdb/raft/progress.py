@@ -247,8 +247,8 @@ class Progress:
                 self.msg_app_flow_paused = False
                 return True
             case ProgressState.REPLICATE:
-                stalled = len(self.inflights) > 0 and self.stalled_at == self.match
-                # With nothing in flight nothing can have stalled before the next answer.
+                # What was in flight at match still is, as long as match has not moved.
+                stalled = self.stalled_at == self.match
                 self.stalled_at = self.match if self.inflights else None
                 if stalled:
                     self.msg_app_flow_paused = False

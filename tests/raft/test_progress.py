@@ -277,6 +277,14 @@ class TestStall:
         sent = replicating(match=4)
         assert [sent.heartbeat_answered() for _ in range(3)] == [False, False, False]
 
+    def test_what_was_sent_after_the_answer_has_not_stalled(self) -> None:
+        """The interval counts from the first answer that found it under way."""
+        sent = replicating(match=4)
+        assert not sent.heartbeat_answered()
+        sent.sent_entries(count=1, bytes_count=1, commit=0)
+        assert not sent.heartbeat_answered()
+        assert sent.heartbeat_answered()
+
     def test_doubt_forgets_the_stall(self) -> None:
         """After probing, the first heartbeat answer proves nothing again."""
         sent = replicating()

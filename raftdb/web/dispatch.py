@@ -157,7 +157,7 @@ class Dispatcher(Resource):
                 self._write(exchange, asked, result)
 
         self._waiting += 1
-        if not answer.called:
+        if not answer.called or answer.paused:  # paused: a callback waits for another Deferred
             exchange.when_gone(hang_up)
             self._patience.begin(answer)
         answer.addBoth(done)

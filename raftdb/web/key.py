@@ -6,9 +6,11 @@ are redirected, so that ``curl -L`` works with every verb at every node.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from raftdb.errors import InvalidRequest, NoLeader, NotLeader, TooLarge
 from raftdb.web.bodies import decode_json
@@ -16,12 +18,15 @@ from raftdb.web.errors import answer_error, location
 from raftdb.web.gotext import html_escape, json_string
 from raftdb.web.levels import parse_level
 from raftdb.web.limits import Limits
-from raftdb.web.longtext import LongText
+from raftdb.web.longtext import PIECE_BYTES, LongText
 from raftdb.web.messages import TEXT, Answer, Asked
 from raftdb.web.routing import Router
-from raftdb.web.seams import Database, Level
+from raftdb.web.seams import Database, KeyValue, Level
 from raftdb.web.targets import check_key, percent_decode
 
+T = TypeVar("T")
+
+_DONE = Answer(200)
 _HTML = b"text/html; charset=utf-8"
 _PAIRS: Final = msgspec.json.Decoder(dict[str, str])
 _NO_LEADER = Answer(
@@ -54,13 +59,17 @@ class KeyApp:
     @app.at("/key", "POST")
     @app.at("/key/", "POST")
     @app.at("/key/<path:key>", "POST")
-    async def put(self, asked: Asked, key: bytes = b"") -> Answer:
-        """Write all pairs of the body at once; the path beyond ``/key`` never meant anything."""
+    def put(self, asked: Asked, key: bytes = b"") -> Answer | Deferred[Answer]:
+        """Write all pairs of the body at once; the path beyond ``/key`` never meant anything.
+
+        This and :meth:`get` are no coroutines: one costs as much as all the rest of the handler.
+        """
         del key
         pairs = self._pairs(asked.body)
-        if pairs:
-            await self._database.put(pairs, timeout_s=self._limits.answer_timeout_s)
-        return Answer(200)
+        if not pairs:
+            return _DONE
+        written = self._database.put(pairs, timeout_s=self._limits.answer_timeout_s)
+        return _deferred(written).addCallback(lambda _: _DONE)
 
     @app.at("/key", "GET", "HEAD", "DELETE")
     @app.at("/key/", "GET", "HEAD", "DELETE")
@@ -69,18 +78,27 @@ class KeyApp:
         raise InvalidRequest(f"{asked.method.decode()} needs a key in the path, as in /key/name")
 
     @app.at("/key/<path:key>", "GET", "HEAD")
-    async def get(self, asked: Asked, key: bytes) -> Answer:
+    def get(self, asked: Asked, key: bytes) -> Deferred[Answer]:
         """Read one key; a missing one reads as empty, as it always did."""
         name, text = self._key(key)
         level = _level(asked.query)
-        found = await self._database.get(
+        found = self._database.get(
             name,
             level,
             leader_only=level is not Level.STALE,
             timeout_s=self._limits.answer_timeout_s,
         )
-        literal = await self._text.json_string(b"" if found is None else found.value)
-        return Answer(200, b"{%b:%b}" % (json_string(text), literal), TEXT)
+        return _deferred(found).addCallback(self._shown, text)
+
+    def _shown(self, found: KeyValue | None, text: str) -> Answer | Deferred[Answer]:
+        """Return the answer that shows what was found under the key ``text``."""
+        value = b"" if found is None else found.value
+        if len(value) > PIECE_BYTES:
+            return Deferred.fromCoroutine(self._show_long(value, text))
+        return _pair(text, json_string(value.decode("utf-8", "replace")))
+
+    async def _show_long(self, value: bytes, text: str) -> Answer:
+        return _pair(text, await self._text.json_string(value))
 
     @app.at("/key/<path:key>", "DELETE")
     async def delete(self, asked: Asked, key: bytes) -> Answer:
@@ -115,6 +133,16 @@ class KeyApp:
         )
 
 
+def _deferred(result: Awaitable[T]) -> Deferred[T]:
+    """Return what is a Deferred anyway; it could not be declared so, because it is invariant."""
+    assert isinstance(result, Deferred)
+    return result
+
+
+def _pair(text: str, literal: bytes) -> Answer:
+    return Answer(200, b"{%b:%b}" % (json_string(text), literal), TEXT)
+
+
 def answer_as_go(error: Exception, asked: Asked) -> Answer:
     """Answer a failed request; who leads is told as Go's ``net/http`` tells it."""
     match error:
@@ -128,6 +156,8 @@ def answer_as_go(error: Exception, asked: Asked) -> Answer:
 
 def _level(query: bytes) -> Level:
     """Return the level of the first ``level`` parameter; other parameters mean nothing here."""
+    if not query:
+        return Level.DEFAULT
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
         if percent_decode(name.replace(b"+", b" "), "the query") == b"level":

@@ -16,7 +16,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from raftdb.errors import NoLeader, NotLeader, Refused
+from raftdb.errors import NoLeader, NotLeader, RaftDBError, Refused
 from raftdb.kv.commands import (
     Command,
     CompareAndSwap,
@@ -152,7 +152,7 @@ class Database:
             # The clock is read and the state is read in the same call: nothing in between [13].
             if level is Level.DEFAULT and self._replica.lease_fresh():
                 return succeed(read())
-        except Refused as error:
+        except RaftDBError as error:  # also Compacted: the revision is no longer kept
             return fail(error)
         return self._replica.read_barrier(timeout_s).addCallback(lambda _: read())
 
@@ -166,8 +166,8 @@ class Database:
         timeout_s: float = TIMEOUT_S,
     ) -> Deferred[PutResult]:
         """Write keys, all of them or none, at one revision."""
-        command = Put(tuple(pairs))
-        return cast("Deferred[PutResult]", self._write(command, session, timeout_s))
+        written = self._write(lambda: Put(tuple(pairs)), session, timeout_s)
+        return cast("Deferred[PutResult]", written)
 
     def delete(
         self,
@@ -177,8 +177,8 @@ class Database:
         timeout_s: float = TIMEOUT_S,
     ) -> Deferred[DeleteResult]:
         """Delete keys, all at one revision; those that do not exist are passed over."""
-        command = Delete(tuple(keys))
-        return cast("Deferred[DeleteResult]", self._write(command, session, timeout_s))
+        written = self._write(lambda: Delete(tuple(keys)), session, timeout_s)
+        return cast("Deferred[DeleteResult]", written)
 
     def delete_range(
         self,
@@ -189,8 +189,8 @@ class Database:
         timeout_s: float = TIMEOUT_S,
     ) -> Deferred[DeleteResult]:
         """Delete the keys in ``[start, end)``; an empty ``end`` means: to the end."""
-        command = DeleteRange(start, end)
-        return cast("Deferred[DeleteResult]", self._write(command, session, timeout_s))
+        written = self._write(lambda: DeleteRange(start, end), session, timeout_s)
+        return cast("Deferred[DeleteResult]", written)
 
     def compare_and_swap(
         self,
@@ -202,8 +202,8 @@ class Database:
         timeout_s: float = TIMEOUT_S,
     ) -> Deferred[CompareAndSwapResult]:
         """Write ``value``, or delete for None, if the key is as expected; the result says."""
-        command = CompareAndSwap(key, expected, value)
-        return cast("Deferred[CompareAndSwapResult]", self._write(command, session, timeout_s))
+        written = self._write(lambda: CompareAndSwap(key, expected, value), session, timeout_s)
+        return cast("Deferred[CompareAndSwapResult]", written)
 
     def change_members(
         self, command: MembersCommand, *, timeout_s: float = TIMEOUT_S
@@ -212,9 +212,13 @@ class Database:
         return self._propose(Machine.MEMBERS, encode_members_command(command), None, timeout_s)
 
     def _write(
-        self, command: Command, session: Session | None, timeout_s: float
+        self, command: Callable[[], Command], session: Session | None, timeout_s: float
     ) -> Deferred[object]:
-        return self._propose(Machine.KV, encode_command(command), session, timeout_s)
+        try:
+            body = encode_command(command())  # what is wrong with it is told by followers, too
+        except Refused as error:
+            return fail(error)
+        return self._propose(Machine.KV, body, session, timeout_s)
 
     def _propose(
         self, machine: Machine, body: bytes, session: Session | None, timeout_s: float

@@ -12,6 +12,7 @@ from random import Random
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -77,6 +78,7 @@ class Dialer:
         self._lost = lost
         self._connection: PeerConnection | None = None
         self._running: Deferred[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Begin to dial."""
@@ -86,6 +88,7 @@ class Dialer:
 
     def stop(self) -> Deferred[None]:
         """Close the connection and dial no more; fires when it is gone."""
+        self._stopped = True
         connection = self._connection
         closed: Deferred[None] = Deferred()
         if connection is None or connection.is_closed:
@@ -138,7 +141,12 @@ class Dialer:
         connecting.addTimeout(within_s, self._clock)
         try:
             return await connecting
-        except DeferredTimeoutError:
+        except (DeferredTimeoutError, ConnectingCancelledError):
+            # Twisted's TCP endpoints end with an error of their own when they are cancelled, be it
+            # by the timeout or by stop(); taken for a failure like any other, it would make a
+            # stopped dialer dial on for ever.
+            if self._stopped:
+                raise CancelledError from None
             raise TimeoutError(f"no connection within {within_s} seconds") from None
 
     def _delay_s(self, failures: int) -> float:

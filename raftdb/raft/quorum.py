@@ -42,9 +42,6 @@ class MajorityConfig(msgspec.Struct, frozen=True):
     def __contains__(self, member: MemberID) -> bool:
         return member in self.members
 
-    def __len__(self) -> int:
-        return len(self.members)
-
     @property
     def quorum(self) -> int:
         """How many members decide."""

@@ -144,7 +144,7 @@ def rolling_restart(c: Cluster, _: random.Random) -> Story:
     yield
 
 
-@fault("all killed and started (Python starting included)")
+@fault("all killed; from when a majority is up again")
 def power_cut(c: Cluster, _: random.Random) -> Story:
     for one in c.nodes:
         one.signal(signal.SIGKILL)
@@ -153,6 +153,7 @@ def power_cut(c: Cluster, _: random.Random) -> Story:
     yield
     for one in c.nodes:
         one.start()
+    c.wait_until_majority_is_up()
     c.mark()
 
 

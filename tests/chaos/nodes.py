@@ -277,6 +277,15 @@ class Cluster:
 
         wait_until(f"{self.size} nodes that agree", settled)
 
+    def wait_until_majority_is_up(self) -> None:
+        """Wait until so many processes have started that they could elect a leader."""
+
+        def up() -> bool:
+            live = [one for one in self.nodes if one.ask("GET", "/livez").status == 200]
+            return 2 * len(live) > self.size
+
+        wait_until("a majority of processes", up)
+
     def wait_until_equal(self) -> str:
         """Wait until all have applied the same; return the hash of their state."""
 
@@ -296,7 +305,7 @@ class Cluster:
         for one in self.nodes:
             if not one.runs:
                 raise Failed(f"{one.name} has ended by itself: {one.log[-500:]}")
-            for sign in ("Traceback", "this is a bug", "Unhandled"):
+            for sign in ("Traceback", "this is a bug", "Unhandled", "#error]", "#critical]"):
                 if sign in one.log:
                     at = one.log.index(sign)
                     raise Failed(f"{one.name} logged: {one.log[max(0, at - 300) : at + 3000]}")

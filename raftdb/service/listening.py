@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from raftdb.errors import InvalidRequest
 from raftdb.service.endpoints import listen_description, resolve_interface
+from raftdb.service.prompt import make_prompt
 
 LAST_ACCEPTS = 100
 """How often the port's queue is looked into before it is closed."""
@@ -47,6 +48,7 @@ class Door(Factory):
         try:
             endpoint = serverFromString(reactor, description)
             self._port = cast("Port", await endpoint.listen(self))
+            make_prompt(self._port)
         except (CannotListenError, ValueError, TypeError, OSError, KeyError) as error:
             raise InvalidRequest(
                 f"cannot listen for {self._purpose} on {description}: {error}"

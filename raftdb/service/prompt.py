@@ -1,0 +1,47 @@
+"""A connection that sends at once what the kernel takes at once.
+
+Twisted's keeps what is written until the reactor finds the socket writable: two calls of epoll_ctl
+and a way through the reactor for each answer, 4 of the 14 us that an exchange over a bare connection
+costs. The rest, and everything out of the ordinary, is Twisted's as before.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Port, Server
+
+__all__ = ["PromptServer", "make_prompt"]
+
+
+class PromptServer(Server):
+    """One accepted connection.
+
+    Invariant: bytes leave in the order they were written, so nothing is sent past what still waits.
+    """
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, now as far as possible."""
+        if self._goes_at_once():
+            sent = self.writeSomeData(data)
+            # An error is none of the writer's: the reactor meets it with what is kept, and says so
+            # to the protocol in a call of its own.
+            data = data[sent:] if isinstance(sent, int) else data
+        super().write(data)
+
+    def _goes_at_once(self) -> bool:
+        """Whether nothing waits, nothing ends, and nobody counts on a turn of the reactor."""
+        return not (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or not self.connected
+            or self.disconnecting
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or (self.producer is not None and not self.streamingProducer)
+        )
+
+
+def make_prompt(port: IListeningPort) -> None:
+    """Have what ``port`` accepts from now on send at once, if it is TCP, with TLS on top or not."""
+    if isinstance(port, Port) and port.transport is Server:
+        port.transport = PromptServer

@@ -23,6 +23,9 @@ from raftdb.simulation.clock import SimulationClock
 SNAPSHOT_PATIENCE_S = 2.0
 """After which a snapshot under way is given up."""
 
+STRAGGLE_S = 2.0
+"""How long a clogged link can hold a message back."""
+
 
 @dataclass(slots=True)
 class Weather:
@@ -32,6 +35,7 @@ class Weather:
     :param delay_max_s: the greatest; delays are drawn per message, so messages overtake each other
     :param loss: the share of messages lost, in [0, 1)
     :param repetition: the share of messages that arrive twice, in [0, 1)
+    :param stragglers: the share of messages that take up to ``STRAGGLE_S``, in [0, 1)
     :param snapshot_s: how long a snapshot file is under way
     """
 
@@ -39,6 +43,7 @@ class Weather:
     delay_max_s: float = 0.002
     loss: float = 0.0
     repetition: float = 0.0
+    stragglers: float = 0.0
     snapshot_s: float = 0.05
 
 
@@ -127,8 +132,9 @@ class Carrier:
 
     def clear_weather(self) -> None:
         """Let everything arrive once and soon, where links are whole."""
-        self.weather.loss = self.weather.repetition = 0.0
-        self.weather.delay_max_s = 0.002
+        weather = self.weather
+        weather.loss = weather.repetition = weather.stragglers = 0.0
+        weather.delay_max_s = 0.002
 
     @property
     def digest(self) -> str:
@@ -150,6 +156,8 @@ class Carrier:
             for _ in range(copies):
                 if self._rng.random() >= weather.loss:
                     delay_s = self._rng.uniform(weather.delay_min_s, weather.delay_max_s)
+                    if weather.stragglers and self._rng.random() < weather.stragglers:
+                        delay_s = self._rng.uniform(0.0, STRAGGLE_S)
                     frame = encode_message(message)
                     self._clock.callLater(delay_s, self._arrive, frame, message.receiver)
 

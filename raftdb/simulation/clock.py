@@ -97,17 +97,24 @@ class NodeClock:
 
     :param clock: of the simulation
     :param watch: is called after each of the node's calls
+    :param seconds: what the node sees as the time; the simulation's where it is not told
     """
 
-    def __init__(self, clock: SimulationClock, watch: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        clock: SimulationClock,
+        watch: Callable[[], None] = lambda: None,
+        seconds: Callable[[], float] | None = None,
+    ) -> None:
         self._clock = clock
+        self._seconds = seconds or clock.seconds
         self._watch = watch
         self._dead = False
         self._paused_until_s = 0.0
 
     def seconds(self) -> float:
         """Return the time; the same on all nodes, and monotonic."""
-        return self._clock.seconds()
+        return self._seconds()
 
     def callLater(  # noqa: N802  # Twisted's name
         self,
@@ -129,14 +136,15 @@ class NodeClock:
     @property
     def pause_left_s(self) -> float:
         """For how long nothing will happen on this node, 0 while it is not paused."""
-        return max(0.0, self._paused_until_s - self.seconds())
+        return max(0.0, self._paused_until_s - self._clock.seconds())
 
     def pause(self, seconds: float) -> None:
         """Let nothing happen on this node for so long; it all happens at once afterwards."""
-        self._paused_until_s = max(self._paused_until_s, self.seconds() + seconds)
+        now_s = self._clock.seconds()
+        self._paused_until_s = max(self._paused_until_s, now_s + seconds)
         for call in self._calls():
             if call.getTime() < self._paused_until_s:
-                call.reset(self._paused_until_s - self.seconds())
+                call.reset(self._paused_until_s - now_s)
 
     def kill(self) -> None:
         """Let nothing happen on this node ever again."""

@@ -65,6 +65,10 @@ class SimulatedNode:
         self.machinery = machinery
         self.boots = 0
         self.is_up = False
+        self.is_lost = False
+        """Whether its disk is damaged or gone: it never comes back."""
+        self.rotten = False
+        """Whether bits of its disk were flipped."""
         self.failure: Failure | None = None
         """Why the node crashed by itself, None if it did not."""
         self.roles: list[tuple[float, Role, int]] = []
@@ -77,11 +81,16 @@ class SimulatedNode:
         cluster = self.cluster
         cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
-        self.clock = NodeClock(cluster.clock, self._watch)
+        self.clock = NodeClock(cluster.clock, self._watch, lambda: cluster.monotonic_s(self.name))
         try:
             self.storage = self.machinery.boot(self.clock, rng)
-        except Corrupt:
-            raise
+        except Corrupt as error:
+            if not self.rotten:
+                raise
+            # It refuses to start, as it should: whoever looks after it takes another disk.
+            cluster.chronicle.note("refuses to start", self.name, str(error))
+            self.is_lost = cluster.lost_a_node = True
+            return
         except StorageError as error:
             # The disk is full or failing: whoever looks after the node tries again later.
             cluster.chronicle.note("cannot start", self.name, str(error))
@@ -117,7 +126,7 @@ class SimulatedNode:
 
     def boot_if_down(self) -> None:
         """Start the node unless it runs."""
-        if not self.is_up:
+        if not self.is_up and not self.is_lost:
             self.boot()
 
     def kill(self) -> None:
@@ -194,13 +203,16 @@ class Cluster:
         self.nodes: dict[str, SimulatedNode] = {}
         self.wall_steps_ms: dict[str, int] = {}
         """By how much a node's wall clock is wrong."""
-        self.safety = Safety()
+        self.safety = Safety(remembers=True)
         self.failures: list[Failure] = []
         """Why nodes crashed by themselves, all of them."""
         self._fast_failover = fast_failover
         self._hashes: dict[int, tuple[int, str]] = {}
         self.cluster_id = Random(f"{seed}/cluster").getrandbits(128) | 1
         members = [self._member(name) for name in names]
+        self.first_size = len(members)
+        self.lost_a_node = False
+        """Whether one is gone for good."""
         entries = _founding_entries(members, self.cluster_id)
         for member in members:
             self.nodes[member.id] = SimulatedNode(self, member, self._machinery(member, entries))
@@ -210,6 +222,22 @@ class Cluster:
         member = self._member(name)
         self.nodes[name] = SimulatedNode(self, member, self._machinery(member, ()))
         return self.nodes[name]
+
+    def wipe(self, name: str) -> None:
+        """Let a node lose its disk and come back with an empty one, as somebody new."""
+        old = self.nodes[name]
+        old.kill()
+        old.is_lost = True
+        member = self.reborn(old.member)
+        self.chronicle.note("is wiped", name)
+        self.lost_a_node = True
+        new = self.nodes[name] = SimulatedNode(self, member, self._machinery(member, ()))
+        new.boots = old.boots
+        new.boot()
+
+    def reborn(self, member: MemberID) -> MemberID:
+        """Return who an empty data directory makes of a member: another incarnation [1]."""
+        return MemberID(member.id, Random(f"{self.seed}/{member}/reborn").getrandbits(128))
 
     def _member(self, name: str) -> MemberID:
         return MemberID(name, Random(f"{self.seed}/{name}").getrandbits(128))
@@ -261,6 +289,10 @@ class Cluster:
     def followers(self) -> list[SimulatedNode]:
         """The running nodes that do not lead, in order."""
         return [node for node in self.nodes.values() if node.is_up and node is not self.leader]
+
+    def monotonic_s(self, _: str) -> float:
+        """Return what a node's monotonic clock shows."""
+        return self.clock.seconds()
 
     def wall_ms(self, name: str) -> int:
         """Return what a node's wall clock shows."""
@@ -332,7 +364,7 @@ class Cluster:
         return results[0]
 
     def converge(self, *, limit_s: float = 10.0) -> None:
-        """Let time pass until every running node has applied what the leader has."""
+        """Let time pass until every running member has applied what the leader has."""
 
         def apart() -> bool:
             leader = self.leader
@@ -340,7 +372,7 @@ class Cluster:
                 node.replica.applied < leader.replica.applied
                 or node.replica.leader != leader.member
                 for node in self.nodes.values()
-                if node.is_up
+                if node.is_up and node.member in leader.replica.core.conf_state.members
             )
 
         self.run_while(apart, limit_s=limit_s)

@@ -53,7 +53,7 @@ def configurations(cluster: Cluster) -> list[ConfState]:
 def healthy_majority(cluster: Cluster, rng: Random) -> list[SimulatedNode]:
     """Draw as few nodes as make a majority of every configuration."""
     confs = configurations(cluster)
-    names = list(cluster.nodes)
+    names = [name for name, node in cluster.nodes.items() if not node.is_lost]
     rng.shuffle(names)
     chosen = list(names)
     for name in names:
@@ -90,8 +90,9 @@ class Liveness:
         :raises AssertionError: none succeeded in time
         """
         cluster = self._cluster
-        shape = self._rng.choice(SHAPES) if self._partial else SHAPES[0]
-        nodes = list(cluster.nodes.values())
+        partial = self._partial and not cluster.lost_a_node
+        shape = self._rng.choice(SHAPES) if partial else SHAPES[0]
+        nodes = [node for node in cluster.nodes.values() if not node.is_lost]
         for node in nodes:
             # A node that is down has a configuration, too, that may come into force.
             node.machinery.mend()

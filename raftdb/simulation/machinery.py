@@ -23,6 +23,7 @@ from raftdb.storage import DataDirectory, DurableStorage, Identity, StorageLimit
 T = TypeVar("T")
 
 DATA_DIRECTORY = "/data"
+LOG = f"{DATA_DIRECTORY}/wal"
 LIMITS = StorageLimits(
     segment_bytes=4096 + 32 * 512,
     spare_segments=2,
@@ -212,6 +213,14 @@ class DurableMachine:
     def fail(self) -> None:
         """Let the next sync fail."""
         self.disk.syncs_to_fail = 1
+
+    def rot(self) -> None:
+        """Flip one bit of the log, somewhere in what was written; the power is off."""
+        paths = [f"{LOG}/{name}" for name in self.disk.list(LOG)]
+        path = self._rng.choice(paths)
+        used = len(self.disk.contents(path).rstrip(b"\0"))
+        if used:
+            self.disk.flip(path, self._rng.randrange(8 * used))
 
     def mend(self) -> None:
         """Let the disk be a good one from now on."""

@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 
 from raftdb.simulation.cluster import Cluster, Machinery, SimulatedNode
+from raftdb.simulation.machinery import DurableMachine
 
 FAULTS = (
     "kill",
@@ -24,6 +25,8 @@ FAULTS = (
     "fill",
     "transfer",
     "wall clock",
+    "rot",
+    "wipe",
 )
 """Everything that can go wrong, by name."""
 
@@ -51,6 +54,7 @@ class Nemesis:
         self._rng = rng
         self._interval_s = interval_s
         self._stopped = False
+        self._lost = False
         acts: dict[str, Callable[[], None]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
@@ -67,6 +71,8 @@ class Nemesis:
             "fill": self._fill,
             "transfer": self._transfer,
             "wall clock": self._wall_clock,
+            "rot": self._rot,
+            "wipe": self._wipe,
         }
         self._faults = [(name, acts[name]) for name in faults]
 
@@ -167,6 +173,7 @@ class Nemesis:
         weather = self._cluster.network.weather
         weather.loss = self._rng.choice((0.0, 0.05, 0.3))
         weather.repetition = self._rng.choice((0.0, 0.2))
+        weather.stragglers = self._rng.choice((0.0, 0.0, 0.05))
         weather.delay_max_s = self._rng.choice((0.002, 0.02, 0.1))
 
     # -- disks --
@@ -179,6 +186,26 @@ class Nemesis:
     @staticmethod
     def _release(machinery: Machinery) -> None:
         machinery.hangs = False
+
+    def _rot(self) -> None:
+        """Flip a bit of one log, on one node of a run: the others keep what it had."""
+        machinery = (node := self._victim()).machinery
+        if self._may_lose() and isinstance(machinery, DurableMachine) and node.is_up:
+            node.kill()
+            node.rotten = True
+            machinery.rot()
+            self._later(0.05, 1.0, node.boot_if_down)
+            self._lost = True
+
+    def _wipe(self) -> None:
+        node = self._victim()
+        if self._may_lose() and node.is_up:
+            self._cluster.wipe(node.name)
+            self._lost = True
+
+    def _may_lose(self) -> bool:
+        """Whether a majority is left without one node; no second one is lost in a run."""
+        return not self._lost and self._cluster.first_size >= 3
 
     def _slow_disk(self) -> None:
         machinery = self._victim().machinery

@@ -57,6 +57,7 @@ class Plan:
     :param clients: how many
     :param keys: that they share
     :param pause_s: the longest time between two operations of a client
+    :param manners: whether a healed cluster is watched when a follower is away and a leader cut off
     :param liveness: whether the phase of broken minorities follows before everything is healed
     """
 
@@ -74,6 +75,7 @@ class Plan:
     options: Options = field(default_factory=Options)
     limits: Limits = field(default_factory=Limits)
     liveness: bool = True
+    manners: bool = True
 
 
 def draw(seed: int) -> Plan:

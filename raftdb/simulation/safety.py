@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from raftdb.raft import invariants
 from raftdb.raft.node import RawNode
-from raftdb.raft.types import Entry, EntryID, MemberID, Role
+from raftdb.raft.types import Entry, EntryID, HardState, MemberID, Role
 
 
 @dataclass(slots=True)
@@ -21,14 +21,17 @@ class Safety:
     :param entries: every entry that was ever the content of its name (term, index)
     :param previous: the name of the entry before it, likewise
     :param committed: what is committed at each index
+    :param remembers: whether disks keep what they synced, so that a restarted node must have it
     """
 
     leaders: dict[int, MemberID] = field(default_factory=dict)
     entries: dict[EntryID, Entry] = field(default_factory=dict)
     previous: dict[EntryID, EntryID] = field(default_factory=dict)
     committed: dict[int, Entry] = field(default_factory=dict)
+    remembers: bool = False
     _observations: dict[MemberID, invariants.Observation] = field(default_factory=dict)
     _seen: dict[MemberID, EntryID] = field(default_factory=dict)
+    _durable: dict[MemberID, tuple[HardState, EntryID]] = field(default_factory=dict)
 
     def restarted(self, member: MemberID) -> None:
         """Note that ``member`` lost what was not durable; its next state is compared with nothing."""
@@ -43,6 +46,8 @@ class Safety:
         before = self._observations.get(node.id)
         now = invariants.check(node.state, before)
         self._observations[node.id] = now
+        if self.remembers:
+            self._check_memory(node, restarted=before is None)
         if node.role is Role.LEADER:
             leader = self.leaders.setdefault(node.term, node.id)
             assert leader == node.id, f"Election Safety: {leader} and {node.id} led {node.term}"
@@ -60,6 +65,23 @@ class Safety:
         """Check every node."""
         for node in nodes.values():
             self.check(node)
+
+    def _check_memory(self, node: RawNode, *, restarted: bool) -> None:
+        """What a node knew to be durable, it has after a restart: term, vote and log."""
+        log, durable = node.state.log, node.state.durable
+        known = self._durable.get(node.id)
+        if restarted and known is not None:
+            before, last = known
+            assert durable.term >= before.term, (
+                f"{node.id.id} forgot its term: {before.term} was durable, now it is {durable.term}"
+            )
+            voted = durable.term > before.term or before.vote in {None, durable.vote}
+            assert voted, f"{node.id.id} forgot its durable vote for {before.vote} of {before.term}"
+            assert log.last >= last, (
+                f"{node.id.id} forgot durable entries: its log ended at {last}, now at {log.last}"
+            )
+        if log.unstable_snapshot is None:
+            self._durable[node.id] = (durable, EntryID(log.term(log.durable), log.durable))
 
     def _check_matching(self, node: RawNode) -> None:
         """Log Matching: one name, one entry, one predecessor; walked only as far as is new."""

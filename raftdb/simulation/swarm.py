@@ -9,6 +9,7 @@ from raftdb.simulation.chronicle import EVENTS_KEPT
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.judge import in_words, judge, judge_crashes, nothing_unheard
 from raftdb.simulation.liveness import Liveness, write_at_last
+from raftdb.simulation.manners import check_manners
 from raftdb.simulation.nemesis import Nemesis
 from raftdb.simulation.plan import Plan, draw
 from raftdb.simulation.reshuffle import Reshuffle
@@ -151,3 +152,6 @@ class Run:
         self.reshuffle.forget_strangers()
         cluster.converge(limit_s=CALM_S + pause_s)
         judge(cluster, self.record)
+        if plan.manners:
+            check_manners(cluster)
+            judge_crashes(cluster)

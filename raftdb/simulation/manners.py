@@ -1,0 +1,51 @@
+"""How a healthy cluster takes the absence of one node: pre-vote and CheckQuorum, seen from outside."""
+
+from __future__ import annotations
+
+from raftdb.simulation.cluster import Cluster
+
+ABSENCE_S = 2.0
+RETURN_S = 1.0
+
+
+def check_manners(cluster: Cluster) -> None:
+    """Cut off a follower, then the leader, in a cluster where everything works.
+
+    :raises AssertionError: the follower's return cost an election, or the leader led on alone
+    """
+    leader = cluster.leader
+    assert leader is not None
+    voters = leader.replica.core.conf_state.voters
+    absent = [voter.id for voter in voters if voter != leader.member]
+    nodes = cluster.nodes
+    up = [name for name in absent if name in nodes and nodes[name].is_up]
+    if len(up) > len(voters) // 2:  # a quorum is left without one of them
+        _check_return(cluster, up[0])
+    if absent:
+        _check_cut_off(cluster)
+
+
+def _check_return(cluster: Cluster, absent: str) -> None:
+    leader = cluster.leader
+    assert leader is not None
+    term = leader.replica.term
+    cluster.chronicle.note("is away", absent)
+    cluster.network.isolate(absent)
+    cluster.run_for(ABSENCE_S)
+    cluster.network.mend()
+    cluster.run_for(RETURN_S)
+    now = cluster.leader
+    assert now is leader, f"{absent} was away, and its return cost an election"
+    assert now.replica.term == term, f"{absent} was away, and its return cost an election"
+
+
+def _check_cut_off(cluster: Cluster) -> None:
+    leader = cluster.leader
+    assert leader is not None
+    tick_s = cluster.options.tick_s
+    cluster.chronicle.note("is cut off", leader.name)
+    cluster.network.isolate(leader.name)
+    cluster.run_for((2 * 8 + 2) * tick_s)
+    leads = leader in cluster.leaders
+    assert not leads, f"{leader.name} led on alone for two election timeouts"
+    cluster.network.mend()

@@ -98,6 +98,9 @@ class Options(usage.Options):
     def opt_join(self, addresses: str) -> None:
         """HTTP address of a member that takes this node in; repeat it, or use commas, for more."""
         self._joins.append(addresses)
+        if not addresses.strip(" ,"):
+            # A script's variable that is not set must not make the node found a second cluster.
+            raise usage.UsageError("--join: the address is missing; leave --join away to found")
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""

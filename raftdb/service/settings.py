@@ -6,6 +6,9 @@ from them :mod:`raftdb.service.node`'s.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,9 @@ HEARTBEATS_PER_ELECTION_TIMEOUT = 4
 
 BODY_BYTES_CEILING = 4 * MiB
 """What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [30]."""
+
+SEGMENT_BYTES_CEILING = 1024 * MiB
+"""What ``segment_bytes`` may be set to: segments are zero-filled ahead of need."""
 
 OVERHEAD_BYTES = 64 * KiB
 """What a write may need besides its body on its way into a segment."""
@@ -90,18 +96,30 @@ class Settings:
         """Refuse what no node could work with, naming the option and what would be right."""
         if self.id is not None:
             check_id(self.id)
-        check_address(self.http_address)
-        check_address(self.raft_address)
-        for address in self.join:
-            check_address(address.removeprefix("http://").removeprefix("https://"))
-        listen_description(self.http_listen or self.http_address)
-        listen_description(self.raft_listen or self.raft_address)
-        check_dial_template(self.raft_dial)
+        self._check_addresses()
         self._check_times()
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{_option(name)} must be at least 1")
         self._check_nesting()
+
+    def _check_addresses(self) -> None:
+        with _naming("--haddr"):
+            check_address(self.http_address)
+        with _naming("--raddr"):
+            check_address(self.raft_address)
+        with _naming("--join"):
+            for address in self.join:
+                check_address(address.removeprefix("http://").removeprefix("https://"))
+        with _naming("--hlisten"):
+            http = listen_description(self.http_listen or self.http_address)
+        with _naming("--rlisten"):
+            raft = listen_description(self.raft_listen or self.raft_address)
+        if self.http_address == self.raft_address or http == raft:
+            raise InvalidRequest(
+                "--haddr and --raddr must differ: clients and nodes speak to different ports"
+            )
+        check_dial_template(self.raft_dial)
 
     def _check_nesting(self) -> None:
         """Refuse limits that do not fit into each other [30]: body, entry, box, batch, segment."""
@@ -109,7 +127,13 @@ class Settings:
             raise InvalidRequest(
                 f"--body-bytes must be at most {BODY_BYTES_CEILING}, what one message can hold"
             )
-        limits = self.storage_limits.check()
+        if self.segment_bytes > SEGMENT_BYTES_CEILING:
+            raise InvalidRequest(
+                f"--segment-bytes must be at most {SEGMENT_BYTES_CEILING}: three segments are"
+                " written in advance"
+            )
+        with _naming("--segment-bytes"):
+            limits = self.storage_limits.check()
         if self.body_bytes_max + OVERHEAD_BYTES + limits.reserve_bytes > self.segment_bytes:
             raise InvalidRequest(
                 f"--segment-bytes must hold --body-bytes ({self.body_bytes_max}) and"
@@ -125,8 +149,8 @@ class Settings:
                 f" not {self.election_timeout_ms}"
             )
         for name in ("join_timeout_s", "request_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise InvalidRequest(f"{_option(name)} must be above 0 seconds")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidRequest(f"{_option(name)} must be above 0 seconds, and not for ever")
 
     @property
     def storage_limits(self) -> StorageLimits:
@@ -169,6 +193,15 @@ class Settings:
     def election_timeout_s(self) -> float:
         """T in seconds, as the core keeps it."""
         return self.election_ticks * self.tick_s
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Say in a refusal which option it is about."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{option}: {error}") from error
 
 
 def _option(field: str) -> str:

@@ -47,6 +47,7 @@ from raftdb.storage.wal import Wal
 LOCK_NAME = "lock"
 LOG_NAME = "wal"
 SNAPSHOTS_NAME = "snapshots"
+OWN_NAMES = (LOCK_NAME, IDENTITY_NAME, LOG_NAME, SNAPSHOTS_NAME)
 
 
 class DataDirectory:
@@ -65,17 +66,29 @@ class DataDirectory:
     def open(cls, files: FileSystem, path: str) -> DataDirectory:
         """Make the directory where it is missing, lock it, and read whose it is.
 
-        :raises StorageError: where another process uses it, or it cannot be used
+        :raises StorageError: where another process uses it, it holds something else, or it cannot be
+            used
         :raises Corrupt: where the identity is damaged
         """
         try:
             _make_directories(files, path)
+            _refuse_foreign(files.list(path), path)
             files.mkdir(path)
             lock = files.lock(os.path.join(path, LOCK_NAME))
         except BlockingIOError as error:
             raise StorageError(
                 f"{path} is in use by another process: stop that one, or give this one its own"
                 " directory"
+            ) from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StorageError(
+                f"{path} cannot be used as a data directory: {error.filename or path} is a file;"
+                " give the node a directory of its own"
+            ) from error
+        except PermissionError as error:
+            raise StorageError(
+                f"{path} cannot be used as a data directory: {error}; it must belong to the user"
+                " that runs the node"
             ) from error
         except OSError as error:
             raise StorageError(f"{path} cannot be used as a data directory: {error}") from error
@@ -246,3 +259,21 @@ def _make_directories(files: FileSystem, path: str) -> None:
     _make_directories(files, parent)
     files.mkdir(path)
     files.fsync_dir(parent)
+
+
+def _refuse_foreign(names: Sequence[str], path: str) -> None:
+    """Refuse a directory that serves another purpose: a typing error must not take over ``/tmp``.
+
+    It would be locked for everybody but this node, and a wipe later would take the rest with it.
+    What file systems, shells and twistd leave in a directory does not count.
+    """
+    if any(name in OWN_NAMES for name in names):
+        return
+    foreign = [
+        name for name in names if name != "lost+found" and not name.startswith((".", "twistd."))
+    ]
+    if foreign:
+        raise StorageError(
+            f"{path} cannot be used as a data directory: it is no node's and not empty, there is"
+            f" {foreign[0]!r} in it; give the node a directory of its own"
+        )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -20,6 +21,7 @@ from raftdb.simulation.workbench import (
 )
 from raftdb.storage import DataDirectory, Identity, StorageLimits
 from raftdb.storage.failpoints import FailpointFileSystem
+from raftdb.storage.files import RealFileSystem
 
 
 @pytest.fixture
@@ -37,6 +39,39 @@ class TestTheLock:
             DataDirectory.open(bench.files, bench.path)
         outcome(storage.close())
         DataDirectory.open(bench.files, bench.path).close()
+
+
+class TestWhatIsNoDataDirectory:
+    """A typing error takes nothing over."""
+
+    def test_a_directory_with_something_else_in_it(self, tmp_path: Path) -> None:
+        """It is left as it was, mode and all, and the message names what is there."""
+        tmp_path.chmod(0o755)
+        (tmp_path / "photos.zip").touch()
+        with pytest.raises(StorageError, match=r"not empty, there is 'photos\.zip' in it"):
+            DataDirectory.open(RealFileSystem(), str(tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["photos.zip"]
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+    @pytest.mark.parametrize("name", ["lost+found", ".nfs01", "twistd.pid", "twistd.log"])
+    def test_what_systems_leave_there_is_no_obstacle(self, tmp_path: Path, name: str) -> None:
+        """Mount points are not empty, and twistd may be started from inside."""
+        (tmp_path / name).touch()
+        DataDirectory.open(RealFileSystem(), str(tmp_path)).close()
+
+    def test_a_directory_of_ours_may_hold_more(self, bench: Workbench) -> None:
+        """What is once a node's stays usable."""
+        bench.create()
+        bench.files.open(f"{bench.path}/notes.txt", create=True).close()
+        DataDirectory.open(bench.files, bench.path).close()
+
+    @pytest.mark.parametrize("below", ["", "/data"])
+    def test_a_file(self, tmp_path: Path, below: str) -> None:
+        """The message names the file, and no errno has to be looked up."""
+        file = tmp_path / "file"
+        file.touch()
+        with pytest.raises(StorageError, match=f"{file} is a file; give the node"):
+            DataDirectory.open(RealFileSystem(), f"{file}{below}")
 
 
 class TestTheIdentity:

@@ -145,7 +145,10 @@ class TestComplaints:
             (("--snapshot-entries", "0", "d"), "--snapshot-entries must be at least 1"),
             (("--connections", "-1", "d"), "--connections must be at least 1"),
             (("--body-bytes", "99999999", "d"), "--body-bytes must be at most"),
-            (("--segment-bytes", "1000000", "d"), "--segment-bytes: segment_bytes must be a multiple"),
+            (
+                ("--segment-bytes", "1000000", "d"),
+                "--segment-bytes: segment_bytes must be a multiple",
+            ),
             (("--segment-bytes", "1048576", "d"), "must hold --body-bytes"),
             (("--join-timeout", "0", "d"), "--join-timeout must be above 0"),
             (("--request-timeout", "nan", "d"), "--request-timeout must be above 0"),

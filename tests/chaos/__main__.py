@@ -20,20 +20,9 @@ from types import FrameType
 from typing import NoReturn
 
 from tests.chaos import campaign
-from tests.chaos.netlab import why_impossible
+from tests.chaos.netlab import ISOLATED, why_impossible
 
 SKIPPED = 77
-_ISOLATED = [
-    "setpriv",
-    "--pdeathsig",
-    "KILL",
-    "unshare",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-]
 _SHORT_S = 20.0
 _LONG_S = 300.0
 _GRACE_S = 90.0
@@ -84,7 +73,7 @@ def _isolate(base: Path, options: argparse.Namespace) -> int:
     """Run the campaign where it can leave nothing behind."""
     seconds = options.seconds or (_SHORT_S if options.short else _LONG_S)
     seed = options.seed or str(random.randrange(10**6))
-    command = [*_ISOLATED, sys.executable, "-m", "tests.chaos", "--inside", str(base)]
+    command = [*ISOLATED, sys.executable, "-m", "tests.chaos", "--inside", str(base)]
     command += ["--seed", seed, "--seconds", str(seconds), *(["--short"] * options.short)]
     command += ["--only", options.only, "--level", options.level]
     with subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL) as process:

@@ -66,7 +66,7 @@ class Campaign:
         cluster = self._cluster
         name = f"{len(self._loads)}"
         addresses = [one.address for one in cluster.nodes]
-        load = Load(name, addresses, f"{self._seed} {name}", self._level)
+        load = Load(name, addresses, f"{self._seed} {name}", self._level, cluster.starts_of)
         self._loads.append(load)
         try:
             time.sleep(QUIET_S)

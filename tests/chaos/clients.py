@@ -34,6 +34,8 @@ class Reply(NamedTuple):
     body: bytes = b""
     error: str = ""
     location: str = ""
+    origin: Address = ("", 0)
+    applied: int = 0
 
     @property
     def refused(self) -> bool:
@@ -59,6 +61,8 @@ def ask(
             answer.read(),
             headers.get("Raftdb-Error", ""),
             headers.get("Location", ""),
+            address,
+            int(headers.get("Raftdb-Applied-Index", "0")),
         )
     except (OSError, http.client.HTTPException) as error:
         return Reply(-1, repr(error).encode())
@@ -77,15 +81,25 @@ class Load:
     :param addresses: the nodes' HTTP addresses
     :param seed: of what the wanderers do
     :param level: of what they read
+    :param starts_of: how often the node at an address was started
     """
 
-    def __init__(self, name: str, addresses: list[Address], seed: str, level: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        addresses: list[Address],
+        seed: str,
+        level: str,
+        starts_of: Callable[[Address], int],
+    ) -> None:
         self.history = History()
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.written_s: list[float] = []
         self._name = name
         self._level = level
+        self._starts_of = starts_of
+        self._applied: dict[tuple[Address, int], int] = {}
         self._addresses = addresses
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -168,6 +182,8 @@ class Load:
         """Record that it begins, do it, and record what came of it."""
         with self._lock:
             operation = self.history.invoke(threading.get_ident(), action)
+            runs = [(at, self._starts_of(at)) for at in self._addresses]
+            before = {run: self._applied.get(run, 0) for run in runs}
         reply = send()
         reading = isinstance(action, Read)
         with self._lock:
@@ -183,6 +199,21 @@ class Load:
                 self.counts["unknown"] += 1
             if reply.status >= 500 and not reply.error:
                 self.wrong.append(f"{action} was answered {reply}")
+            self._see(reply, before)
+
+    def _see(self, reply: Reply, before: dict[tuple[Address, int], int]) -> None:
+        """See that a node never went back while it ran (promise 24).
+
+        :param before: what was known to be applied where when the request was sent; answers to
+            what is asked at the same time may arrive in any order, and the answer of a node that
+            was started anew meanwhile is of nobody knows which run
+        """
+        run = (reply.origin, self._starts_of(reply.origin))
+        if not reply.applied or run not in before:
+            return
+        if reply.applied < before[run]:
+            self.wrong.append(f"{run} was at {before[run]} before it answered {reply}")
+        self._applied[run] = max(reply.applied, self._applied.get(run, 0))
 
 
 def _value(reply: Reply) -> bytes | None:

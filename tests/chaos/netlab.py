@@ -16,6 +16,19 @@ from collections.abc import Iterable
 SWITCH = "switch"
 CLIENTS = "clients"
 _CLONE_NEWNET = 0x40000000
+ISOLATED = ["setpriv", "--pdeathsig", "KILL", "unshare"]
+ISOLATED += ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+"""Runs a command as the first process of its own namespaces: none there outlives it, nor it us."""
+
+_PROBE = """set -e
+mkdir -p /run/netns
+mount -t tmpfs none /run/netns
+ip netns add probe
+ip -n probe link add bridge0 type bridge
+ip -n probe link add one type veth peer name other
+ip -n probe rule add pref 10 from 10.99.0.1 iif one blackhole
+tc -Version
+"""
 _CUT, _LOCAL = 10, 20
 """The order of the rules: what is for this host is first asked for at 0, before any cut could act."""
 
@@ -112,10 +125,9 @@ def why_impossible() -> str | None:
     """Return why there can be no such network here, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    probe = "mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip netns add probe && ip -n probe link set lo up"
     try:
         done = subprocess.run(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", probe],
+            [*ISOLATED, "sh", "-c", _PROBE],
             capture_output=True,
             text=True,
             check=False,

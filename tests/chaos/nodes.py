@@ -59,6 +59,7 @@ class Node:
         if join is not None:
             self.joins(join)
         self.may_hang = False
+        self.starts = 0
 
     @property
     def address(self) -> Address:
@@ -89,6 +90,7 @@ class Node:
             "PYTHONPATH": str(ROOT),
             "RAFTDB_TEST_HANG_WHILE": str(self._hang_flag),
         }
+        self.starts += 1
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ
@@ -232,6 +234,10 @@ class Cluster:
         """Return everybody but the leader."""
         leader = self.leader()
         return [one for one in self.nodes if one is not leader]
+
+    def starts_of(self, address: Address) -> int:
+        """Return how often the node at an address was started."""
+        return sum(one.starts for one in self.nodes if one.address == address)
 
     def lead(self, wanted: Node) -> None:
         """Make a node the leader."""

@@ -17,6 +17,9 @@ from raftdb.membership.wire import hex128
 from raftdb.raft.ready import Status
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, ConfState, MemberID
 
+MEMBERS_MAX = 64
+"""Learners included; each costs every other one two connections and the leader a log reader."""
+
 InContact: TypeAlias = Callable[[MemberID], bool]
 """Whether the leader has heard a member lately."""
 
@@ -53,6 +56,10 @@ def decide_join(
                 f"another node is running as {other.id} (incarnation {hex128(other.incarnation)}):"
                 " stop it first, or use another --id"
             )
+    if not others and len(table.conf_state.members) >= MEMBERS_MAX:
+        raise ConfChangeError(
+            f"the cluster has {MEMBERS_MAX} members already: remove those that never came first"
+        )
     removals = tuple(ConfChangeSingle(ConfChangeKind.REMOVE, other) for other in others)
     addition = ConfChangeSingle(ConfChangeKind.ADD_LEARNER, record.id)
     return ConfChange(changes=(addition, *removals), context=encode_context((record,)))

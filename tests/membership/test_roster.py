@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, NoLeader, NotLeader
 from raftdb.membership import JoinAnswer, KnownMember, Sighting
+from raftdb.membership.decisions import MEMBERS_MAX
 from raftdb.raft.types import ConfState, MemberID
 
 if TYPE_CHECKING:
@@ -100,6 +101,15 @@ class TestJoining:
         node.follow(other)
         error = failure_of(node.membership.add(node.request_of(node.record("node03", 3))))
         assert isinstance(error, NotLeader)
+
+    def test_there_is_a_most(self, node: Fixture) -> None:
+        """Whoever reaches the HTTP port may ask, so the table has a limit."""
+        for number in range(2, MEMBERS_MAX + 1):
+            node.membership.add(node.request_of(node.record(f"node{number:02}", number)))
+        assert len(node.group.table.members) == MEMBERS_MAX
+        error = failure_of(node.membership.add(node.request_of(node.record("node99", 99))))
+        assert isinstance(error, ConfChangeError)
+        assert len(node.group.table.members) == MEMBERS_MAX
 
     def test_a_change_under_way_is_no_refusal_for_good(self, node: Fixture) -> None:
         """The newcomer asks again."""

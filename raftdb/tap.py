@@ -63,6 +63,9 @@ _OPTIONS = (
     _Option("connections", "connections_max", int, "most HTTP connections at a time"),
     _Option("waiting", "waiting_max", int, "most requests waiting for the cluster at a time"),
     _Option("request-timeout", "request_timeout_s", float, "seconds until a request is given up"),
+    _Option(
+        "http-lane", "http_lane", str, "stock: leave every HTTP request to twisted.web's parser"
+    ),
 )
 
 _DEFAULTS = Settings(data_dir=Path())

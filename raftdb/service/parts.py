@@ -180,6 +180,7 @@ class Parts:
                 waiting_max=settings.waiting_max,
                 answer_timeout_s=settings.request_timeout_s,
             ),
+            fast=settings.http_lane == "fast",
         )
 
     def start(self, known: Sequence[KnownMember]) -> None:

@@ -38,6 +38,8 @@ OVERHEAD_BYTES = 64 * KiB
 APPEND_BYTES_MAX = 1 * MiB
 """Of entries in one append, where segments are large enough for that."""
 
+HTTP_LANES = ("fast", "stock")
+
 _AT_LEAST_ONE = (
     "snapshot_entries",
     "snapshot_bytes",
@@ -71,6 +73,7 @@ class Settings:
     :param connections_max: of HTTP clients at the same time
     :param waiting_max: requests waiting for the cluster at the same time
     :param request_timeout_s: after which a client's request is given up
+    :param http_lane: ``fast`` lets plain requests go past twisted.web's parser, ``stock`` none
     """
 
     data_dir: Path
@@ -91,6 +94,7 @@ class Settings:
     connections_max: int = 900
     waiting_max: int = 512
     request_timeout_s: float = 10.0
+    http_lane: str = "fast"
 
     def __post_init__(self) -> None:
         """Refuse what no node could work with, naming the option and what would be right."""
@@ -101,6 +105,8 @@ class Settings:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{_option(name)} must be at least 1")
+        if self.http_lane not in HTTP_LANES:
+            raise InvalidRequest(f"--http-lane must be {' or '.join(HTTP_LANES)}")
         self._check_nesting()
 
     def _check_addresses(self) -> None:

@@ -152,6 +152,7 @@ class TestComplaints:
             (("--segment-bytes", "1048576", "d"), "must hold --body-bytes"),
             (("--join-timeout", "0", "d"), "--join-timeout must be above 0"),
             (("--request-timeout", "nan", "d"), "--request-timeout must be above 0"),
+            (("--http-lane", "slow", "d"), "--http-lane must be fast or stock"),
             (("--nonsense", "d"), "nonsense"),
         ],
     )

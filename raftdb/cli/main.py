@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="a node's HTTP address; may be repeated (default: localhost:8091)",
     )
-    talk.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    talk.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS")
 
     get = commands.add_parser("get", parents=[talk], help="print the value of a key")
     get.add_argument("key")
@@ -98,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
     delete.add_argument("key")
     commands.add_parser("status", parents=[talk], help="print what a node knows, as JSON")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """Read a time to wait: argparse turns the error into wrong usage, with the words given here."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
 
 
 async def _run(reactor: Reactor, options: argparse.Namespace) -> int:

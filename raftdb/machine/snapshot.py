@@ -4,6 +4,9 @@
 (16). ``members`` holds the table, ``sessions`` a record per session, ``kv`` what
 :mod:`raftdb.kv.snapshot` says. Each is a stream of records that may be cut anywhere; they come in
 this order.
+
+Whatever the next command's outcome may depend on has to be in here: what a snapshot leaves out
+differs from then on between the node that took it and the one that loaded it [9].
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Bytes on their way out: a transport that asks to pause gets no more, and waiting has a limit.
 
 Whatever leaves a connection leaves here, in order: a second way to the transport could put an
-answer into the middle of a box.
+answer into the middle of a box. What finds no room is dropped and told, so that a peer that does not
+read costs bounded memory and the core sends again what was lost [16].
 """
 
 from __future__ import annotations

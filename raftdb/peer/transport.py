@@ -239,6 +239,8 @@ class PeerTransport:
     # -- inside
 
     async def _admit(self, connection: PeerConnection, facts: HelloFacts) -> Refusal | None:
+        # Whether our membership knows the caller does not matter: a node that lags has to answer the
+        # vote request of a newer member, or nobody is elected. Only the removed are refused [11].
         refusal = judge(self._local, facts)
         if refusal is None and self._stopped:
             refusal = Refusal.STOPPING

@@ -3,7 +3,8 @@
 Every input wakes the pump, and at most one turn is scheduled. A turn sends what may leave at once,
 applies one page of what may be applied, and begins the save of what must become durable, unless one
 is under way: what arrives meanwhile forms the next batch. The ``await`` of the save is the only
-suspension on the way of a write.
+suspension on the way of a write. Applying waits for no save: what is committed and durable here is
+applied while the next batch, or anybody else's disk, is still at work [14].
 """
 
 from __future__ import annotations

@@ -19,29 +19,19 @@ from twisted.python.failure import Failure
 from raftdb.database import Database
 from raftdb.errors import Corrupt, Refused, StorageError
 from raftdb.kv.values import PutResult
-from raftdb.machine import Machine, ReplicatedState, encode_envelope
-from raftdb.members import InitCluster, Member, encode_context, encode_members_command
+from raftdb.machine import ReplicatedState
 from raftdb.raft.config import Config
 from raftdb.raft.messages import Message
 from raftdb.raft.storage import MemoryStorage
-from raftdb.raft.types import (
-    ConfChange,
-    ConfChangeKind,
-    ConfChangeSingle,
-    Entry,
-    HardState,
-    MemberID,
-    Role,
-)
+from raftdb.raft.types import Entry, HardState, MemberID, Role
 from raftdb.replica import Options, Replica
 from raftdb.simulation.carrier import Carrier, Station
 from raftdb.simulation.chronicle import EVENTS_KEPT, Chronicle
 from raftdb.simulation.clock import NodeClock, SimulationClock
+from raftdb.simulation.founding import WALL_START_MS, founding_entries
 from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
 from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.safety import Safety
-
-WALL_START_MS = 1_700_000_000_000
 
 RESTART_S = 0.3
 """After which a node that could not start is started again."""
@@ -213,7 +203,7 @@ class Cluster:
         self.first_size = len(members)
         self.lost_a_node = False
         """Whether one is gone for good."""
-        entries = _founding_entries(members, self.cluster_id)
+        entries = founding_entries(members, self.cluster_id)
         for member in members:
             self.nodes[member.id] = SimulatedNode(self, member, self._machinery(member, entries))
 
@@ -386,23 +376,3 @@ class Cluster:
         index, state_hash = node.replica.applied, node.machine.state_hash
         known, first = self._hashes.setdefault(index, (state_hash, node.name))
         assert known == state_hash, f"{node.name} and {first} differ at index {index}"
-
-
-def member_record(member: MemberID) -> Member:
-    """Return what the table of members says of a simulated node."""
-    return Member(member, f"{member.id}.raft:1", f"{member.id}.http:1")
-
-
-def _founding_entries(members: list[MemberID], cluster_id: int) -> tuple[Entry, ...]:
-    """Return the log that a cluster of ``members`` begins with on every one of them."""
-    entries = []
-    for index, member in enumerate(members, start=1):
-        change = ConfChange(
-            changes=(ConfChangeSingle(ConfChangeKind.ADD_VOTER, member),),
-            context=encode_context((member_record(member),)),
-        )
-        entries.append(Entry(term=1, index=index, change=change))
-    body = encode_members_command(InitCluster(cluster_id))
-    envelope = encode_envelope(Machine.MEMBERS, body, wall_ms=WALL_START_MS)
-    entries.append(Entry(term=1, index=len(entries) + 1, data=envelope))
-    return tuple(entries)

@@ -6,7 +6,8 @@ from random import Random
 
 from raftdb.members import encode_context
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, ConfState, MemberID
-from raftdb.simulation.cluster import Cluster, SimulatedNode, member_record
+from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.founding import member_record
 
 NEWCOMERS_MAX = 8
 

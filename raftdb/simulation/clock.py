@@ -15,6 +15,9 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+AT_ONCE_MAX = 100_000
+"""Events at one instant; whoever needs more never comes to an end."""
+
 
 @implementer(IReactorTime)
 class SimulationClock:
@@ -27,6 +30,7 @@ class SimulationClock:
     def __init__(self) -> None:
         self._now_s = 0.0
         self._count = 0
+        self._at_once = 0
         self._heap: list[tuple[float, int, DelayedCall]] = []
 
     def seconds(self) -> float:
@@ -73,7 +77,11 @@ class SimulationClock:
             if call.getTime() > due_s:
                 self._push(call)  # it was put off meanwhile
                 continue
-            self._now_s = max(self._now_s, due_s)
+            if due_s > self._now_s:
+                self._now_s = due_s
+                self._at_once = 0
+            self._at_once += 1
+            assert self._at_once < AT_ONCE_MAX, f"time stands still at {self._now_s}: a livelock"
             call.called = 1
             call.func(*call.args, **call.kw)
         return True

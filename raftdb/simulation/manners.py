@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.liveness import ELECTION_TIMEOUTS, write_at_last
 
 ABSENCE_S = 2.0
 RETURN_S = 1.0
 
 
 def check_manners(cluster: Cluster) -> None:
-    """Cut off a follower, then the leader, in a cluster where everything works.
+    """Cut off a follower, hang the leader's disk, cut off the leader, in a cluster where everything works.
 
-    :raises AssertionError: the follower's return cost an election, or the leader led on alone
+    :raises AssertionError: the follower's return cost an election, or a leader led on that could
+        do nothing for anybody
     """
     leader = cluster.leader
     assert leader is not None
@@ -21,6 +23,7 @@ def check_manners(cluster: Cluster) -> None:
     up = [name for name in absent if name in nodes and nodes[name].is_up]
     if len(up) > len(voters) // 2:  # a quorum is left without one of them
         _check_return(cluster, up[0])
+        _check_hung_disk(cluster)
     if absent:
         _check_cut_off(cluster)
 
@@ -37,6 +40,20 @@ def _check_return(cluster: Cluster, absent: str) -> None:
     now = cluster.leader
     assert now is leader, f"{absent} was away, and its return cost an election"
     assert now.replica.term == term, f"{absent} was away, and its return cost an election"
+
+
+def _check_hung_disk(cluster: Cluster) -> None:
+    leader = cluster.leader
+    assert leader is not None
+    cluster.chronicle.note("has a hung disk", leader.name)
+    leader.machinery.hangs = True
+    limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
+    written: list[None] = []
+    write_at_last(cluster, timeout_s=limit_s).addCallback(written.append)
+    cluster.run_for(limit_s)
+    assert written, f"{leader.name} led on though its disk hung"
+    leader.machinery.mend()
+    cluster.await_leader()
 
 
 def _check_cut_off(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -52,6 +53,15 @@ class TestAWrite:
         error = outcome(cluster.followers[0].database.put([(b"k", b"v")]))
         assert isinstance(error, NotLeader)
         assert (error.leader, error.http_address) == (leader.name, f"{leader.name}.http:1")
+
+    def test_does_not_wait_for_the_next_tick_behind_a_full_page(self) -> None:
+        """A page that remains schedules its own turn [14]."""
+        cluster = Cluster(1, "a", configure=lambda config: replace(config, apply_bytes_max=1))
+        cluster.boot()
+        leader = cluster.await_leader()
+        written = [leader.database.put([(b"k", b"%d" % number)]) for number in range(20)]
+        waited_s = cluster.run_while(lambda: not all(each.called for each in written))
+        assert waited_s < 0.1, "twenty pages, one a tick, would take a second"
 
     def test_waits_for_the_fsync_also_alone(self, outcome: Outcome) -> None:
         """One node promises no more than its disk holds."""

@@ -28,6 +28,7 @@ from raftdb.raft.types import (
     ReadID,
     Role,
     SnapshotMetadata,
+    Transition,
 )
 from raftdb.simulation.network import Network, member
 
@@ -397,3 +398,40 @@ class TestTransfers:
         network.propose("a", b"x")
         network.run(10)
         assert network.leaders == ["c"]
+
+
+class TestLeavingJoint:
+    """The automatic leave is the leader's, and it is proposed once."""
+
+    CHANGE = ConfChange(
+        (ConfChangeSingle(ConfChangeKind.REMOVE, C),), transition=Transition.JOINT_IMPLICIT
+    )
+
+    @staticmethod
+    def _leaves(network: Network, name: str) -> int:
+        log = network[name].state.log
+        entries = log.entries(1, log.last_index + 1, 1 << 20)
+        return sum(entry.change is not None and entry.change.leaves_joint for entry in entries)
+
+    def test_it_is_not_repeated_while_it_is_not_committed(self) -> None:
+        """One leave is enough; the second would find nothing to leave."""
+        network = Network(3)
+        network.elect("a")
+        network["a"].propose_conf_change(self.CHANGE)
+        network.losing = lambda _: self._leaves(network, "a") > 0
+        network.deliver()
+        network.tick("a", count=5)
+        assert network["a"].conf_state.is_joint
+        assert self._leaves(network, "a") == 1
+
+    def test_a_follower_never_proposes_it(self) -> None:
+        """It applies entries while joint, a page each, and its log stays the leader's."""
+        network = Network(3, apply_bytes_max=1)
+        network.elect("a")
+        network["a"].propose_conf_change(self.CHANGE)
+        network["a"].propose(b"x")
+        network["a"].propose(b"y")
+        network.deliver()
+        assert network.values("b") == [b"x", b"y"]
+        assert self._leaves(network, "b") == 1
+        assert network["b"].status().last == network["a"].status().last

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench chaos simulate test lint types layers unit coverage clean
+.PHONY: help demo bench chaos simulate test lint types layers core parts processes clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -40,7 +40,9 @@ simulate: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-test: lint types layers unit
+# The tests on real processes mostly wait, so they run beside the others; what they say comes at the end.
+test: lint types layers core
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target parts processes
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -52,9 +54,15 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
-unit: $(READY)
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report --include='raftdb/raft/*' --fail-under=98 --skip-covered
+core: $(READY)
+	$(BIN)/coverage run --source=raftdb.raft -m pytest tests/raft
+	$(BIN)/coverage report --fail-under=98 --skip-covered
+
+parts: $(READY)
+	+$(BIN)/python -m pytest --ignore=tests/raft --ignore=tests/integration --ignore=tests/chaos
+
+processes: $(READY)
+	$(BIN)/python -m pytest tests/integration tests/chaos
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

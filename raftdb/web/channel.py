@@ -90,7 +90,8 @@ class Channel(HTTPChannel):
             self._overloaded("too many connections are open")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give everything back."""
+        """Give everything back, and answer nothing of what is still here: a turn may be due."""
+        self._state = State.ENDING
         self._release_body()
         self._release_unsent()
         self.site.closed(self)

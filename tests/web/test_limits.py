@@ -335,6 +335,15 @@ class TestWaiting:
             small.clock.turn()
         assert len(wire.statuses) == 50
 
+    def test_what_waits_for_its_turn_ends_with_its_connection(self, small: Served) -> None:
+        """Nobody is there to be answered, and the socket may not be asked for anything."""
+        wire = small.wire()
+        wire.send(GET * 3)
+        wire.lose()
+        small.clock.turn()
+        small.clock.turn()
+        assert wire.statuses == [200]
+
     def test_a_request_that_comes_alone_needs_no_turn(self, small: Served) -> None:
         """One after the other on one connection, with a body or without."""
         wire = small.wire()

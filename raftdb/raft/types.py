@@ -140,13 +140,6 @@ class Role(Enum):
     LEADER = "leader"
 
 
-class SoftState(NamedTuple):
-    """What observers like to know and nobody needs to keep."""
-
-    role: Role
-    leader: MemberID | None
-
-
 class ConfState(msgspec.Struct, frozen=True):
     """A configuration as it stands in a snapshot; each tuple is sorted and free of duplicates.
 

@@ -89,7 +89,6 @@ class History:
 
     operations: list[Operation] = field(default_factory=list)
     _clock: int = 0
-    _refused: list[Operation] = field(default_factory=list)
 
     def invoke(self, client: int, action: Action) -> Operation:
         """Note that ``client`` begins ``action``."""
@@ -106,17 +105,11 @@ class History:
     def refuse(self, operation: Operation) -> None:
         """Note that it surely did not happen: it leaves the history."""
         assert operation.returned is None
-        self._refused.append(operation)
         for place in reversed(range(len(self.operations))):  # it is among the latest
             if self.operations[place] is operation:
                 del self.operations[place]
                 return
         raise AssertionError("it is not in this history")
-
-    @property
-    def refused_count(self) -> int:
-        """How many operations surely did not happen."""
-        return len(self._refused)
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

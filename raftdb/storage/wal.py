@@ -80,11 +80,6 @@ class Wal:
         self._failed = False
 
     @property
-    def segment_numbers(self) -> list[int]:
-        """The segments that are kept, in their order."""
-        return [held.number for held in self._held]
-
-    @property
     def spares(self) -> int:
         """How many spare segments are ready."""
         return len(self._spares)

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from raftdb.raft import confchange
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import RESTART_S, Cluster, SimulatedNode
 
 ELECTION_TIMEOUTS = 10
 """Within so many of them a write must succeed."""
@@ -106,6 +106,7 @@ class Liveness:
         else:
             self._shape(shape)
         cluster.chronicle.note("liveness:", *told)
+        self._supervise(good)
         pause_s = max((node.clock.pause_left_s for node in good if node.is_up), default=0.0)
         cluster.run_for(pause_s)
         limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
@@ -117,6 +118,17 @@ class Liveness:
             ) from None
         finally:
             self._over = True
+
+    def _supervise(self, good: list[SimulatedNode]) -> None:
+        """Start a good node again that ends, as every service manager does.
+
+        A slow disk can report after its repair that a sync failed before: that ends the node.
+        """
+        if self._over:
+            return
+        for node in good:
+            node.boot_if_down()
+        self._cluster.clock.callLater(RESTART_S, self._supervise, good)
 
     def _shape(self, shape: str) -> None:
         network = self._cluster.network

@@ -33,7 +33,13 @@ from raftdb.kv.values import (
     PutResult,
     RangePage,
 )
-from raftdb.machine import Machine, ReplicatedState, Session, encode_envelope
+from raftdb.machine import (
+    Machine,
+    ReplicatedState,
+    Session,
+    encode_attestation,
+    encode_envelope,
+)
 from raftdb.members import MembersCommand, encode_members_command
 from raftdb.replica import Replica
 
@@ -210,6 +216,17 @@ class Database:
     ) -> Deferred[object]:
         """Replicate a command for the table of members; for :mod:`raftdb.membership`."""
         return self._propose(Machine.MEMBERS, encode_members_command(command), None, timeout_s)
+
+    def compare_replicas(self, *, timeout_s: float = TIMEOUT_S) -> Deferred[object]:
+        """As the leader, let every replica hold its state against this one's newest checkpoint.
+
+        Does nothing where that was done already. What was found stands in
+        ``ReplicatedState.comparison`` of each node.
+        """
+        attestation = self._machine.comparison.due(self._replica.id)
+        if attestation is None:
+            return succeed(None)
+        return self._propose(Machine.COMPARISON, encode_attestation(attestation), None, timeout_s)
 
     def _write(
         self, command: Callable[[], Command], session: Session | None, timeout_s: float

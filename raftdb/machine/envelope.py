@@ -28,6 +28,8 @@ class Machine(IntEnum):
     KV = 1
     MEMBERS = 2
     SESSIONS = 3
+    COMPARISON = 4
+    """No part of the state: a leader's attestation of it, held against each replica."""
 
 
 class Session(NamedTuple):

@@ -7,7 +7,6 @@ would make its replica another one.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator
 from struct import Struct
 from typing import assert_never
@@ -17,15 +16,13 @@ from raftdb.kv.commands import decode_command
 from raftdb.kv.history import PINNED_BYTES_MAX
 from raftdb.kv.store import KeyValueStore
 from raftdb.kv.values import digest
+from raftdb.machine.comparison import CHECKPOINT_INTERVAL, Comparison, decode_attestation
 from raftdb.machine.envelope import Envelope, Machine, decode_envelope
 from raftdb.machine.sessions import SessionTable, decode_sessions_command
 from raftdb.machine.snapshot import Parts, StateRestorer, slices
 from raftdb.members.commands import decode_members_command
 from raftdb.members.table import MemberTable
 from raftdb.raft.types import ConfState
-
-CHECKPOINT_INTERVAL = 1_024
-CHECKPOINTS_KEPT = 64
 
 _HASHED = Struct(">QQQQQ16s16s")
 
@@ -52,22 +49,29 @@ class ReplicatedState:
 
     :param pinned_bytes_max: of history held back by a snapshot being read, before it fails [8];
         local
+    :param checkpoint_interval: entries between two states that are compared with other replicas;
+        local
     :ivar kv: the keys
     :ivar members: the members, their addresses, the cluster id, the feature level
     :ivar sessions: who may repeat an operation safely
     :ivar applied_index: the last entry applied here; empty entries may lie beyond it
     :ivar time_ms: the replicated clock, ms since 1970, never going back
-    :ivar checkpoints: (index, state hash) at multiples of 1,024, to compare replicas by
+    :ivar comparison: whether this replica was found to be the same as the others
     """
 
-    def __init__(self, *, pinned_bytes_max: int = PINNED_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        pinned_bytes_max: int = PINNED_BYTES_MAX,
+        checkpoint_interval: int = CHECKPOINT_INTERVAL,
+    ) -> None:
         self._pinned_bytes_max = pinned_bytes_max
         self.kv = KeyValueStore(pinned_bytes_max=pinned_bytes_max)
         self.members = MemberTable()
         self.sessions = SessionTable()
         self.applied_index = 0
         self.time_ms = 0
-        self.checkpoints: deque[tuple[int, int]] = deque(maxlen=CHECKPOINTS_KEPT)
+        self.comparison = Comparison(checkpoint_interval)
 
     @property
     def conf_state(self) -> ConfState:
@@ -112,14 +116,14 @@ class ReplicatedState:
     def _move_to(self, index: int) -> None:
         assert index > self.applied_index, "an entry is applied once, in order"
         # Entries without data change nothing: a checkpoint among them is taken with the next.
-        passed = (index - 1) // CHECKPOINT_INTERVAL * CHECKPOINT_INTERVAL
-        if passed > self.applied_index:
-            self.checkpoints.append((passed, self.state_hash))
+        passed = self.comparison.passed(self.applied_index, index - 1)
+        if passed is not None:
+            self.comparison.keep(passed, self.state_hash)
         self.applied_index = index
 
     def _moved(self) -> None:
-        if self.applied_index % CHECKPOINT_INTERVAL == 0:
-            self.checkpoints.append((self.applied_index, self.state_hash))
+        if self.comparison.passed(self.applied_index - 1, self.applied_index) is not None:
+            self.comparison.keep(self.applied_index, self.state_hash)
 
     def _dispatch(self, index: int, envelope: Envelope) -> object:
         self.time_ms = max(self.time_ms, envelope.wall_ms)
@@ -131,6 +135,9 @@ class ReplicatedState:
                 return self.members.apply(members_command, time_ms=self.time_ms)
             case Machine.SESSIONS:
                 return self.sessions.apply(index, decode_sessions_command(envelope.body))
+            case Machine.COMPARISON:
+                self.comparison.hear(decode_attestation(envelope.body))
+                return None
             case _:
                 assert_never(envelope.machine)
 

@@ -210,6 +210,7 @@ class Node(Service):
         await parts.replica.stop(ANSWER_S)
         await self._clients.close()
         await self._until_answered(parts)
+        parts.vigil.stop()
         parts.watch.stop()
         await parts.transport.stop()
         await parts.storage.close()

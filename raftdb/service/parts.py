@@ -40,6 +40,7 @@ from raftdb.service.status import NodeStatus, node_status, unready
 from raftdb.service.watch import PeerWatch
 from raftdb.service.wire import local_member, peer_limits
 from raftdb.storage import DurableStorage
+from raftdb.vigil import Vigil
 from raftdb.web.limits import Limits
 from raftdb.web.site import LimitedSite, make_site
 
@@ -99,6 +100,13 @@ class Parts:
             me=self.member,
             table=lambda: self.machine.members,
             update=self.transport.update_peers,
+        )
+        self.vigil = Vigil(
+            reactor,
+            settings.heartbeat_s,
+            replica=self.replica,
+            machine=self.machine,
+            database=self.database,
         )
         self.site = self._make_site()
 
@@ -192,6 +200,7 @@ class Parts:
         self.replica.start()
         self.watch.start({one.member: one.raft_address for one in known})
         self.caretaker.start()
+        self.vigil.start()
 
     @property
     def is_member(self) -> bool:

@@ -37,6 +37,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     :param role: ``follower``, ``pre-candidate``, ``candidate`` or ``leader``
     :param leader: the leader's id, or None
     :param state_hash: of everything replicated at ``applied_index``; equal on all nodes there
+    :param agreed_index: the newest index at which a leader's state was found to be the same as this
+        node's, 0 for none since its start
+    :param difference: how this node's state differs from another's, None if it was not found to;
+        an alarm
     :param snapshot_index: of the newest durable snapshot, 0 for none
     :param log_bytes: of the entries kept
     :param event_loop_stall_max_s: the longest that the event loop was late for a tick
@@ -59,6 +63,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     log_bytes: int
     revision: int
     state_hash: str
+    agreed_index: int
+    difference: str | None
     members: list[MemberStatus]
     writes_waiting: int
     reads_waiting: int
@@ -91,6 +97,8 @@ def node_status(
         log_bytes=status.log_bytes,
         revision=database.revision,
         state_hash=hex128(database.state_hash),
+        agreed_index=machine.comparison.agreed_index,
+        difference=_difference(machine),
         members=membership.members(),
         writes_waiting=status.proposals_waiting,
         reads_waiting=status.reads_waiting,
@@ -102,6 +110,16 @@ def node_status(
             twisted=twisted.__version__,
             feature_level=machine.members.feature_level,
         ),
+    )
+
+
+def _difference(machine: ReplicatedState) -> str | None:
+    found = machine.comparison.difference
+    if found is None:
+        return None
+    return (
+        f"at index {found.index} the state hashes to {hex128(found.ours)}, but that of"
+        f" {found.witness} to {hex128(found.theirs)}"
     )
 
 

@@ -32,6 +32,13 @@ from raftdb.simulation.founding import WALL_START_MS, founding_entries
 from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
 from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.safety import Safety
+from raftdb.vigil import Vigil
+
+CHECKPOINT_INTERVAL = 16
+"""Entries between two states that are compared through the log; few, for runs are short."""
+
+VIGIL_S = 0.1
+"""Between two looks at whether there is something to compare."""
 
 RESTART_S = 0.3
 """After which a node that could not start is started again."""
@@ -89,7 +96,7 @@ class SimulatedNode:
             return
         self.is_up = True
         self.failure = None
-        self.machine = ReplicatedState()
+        self.machine = ReplicatedState(checkpoint_interval=CHECKPOINT_INTERVAL)
         station = Station(
             deliver=self._deliver,
             receive_snapshot=lambda peer, metadata: self.machinery.receive(
@@ -111,8 +118,16 @@ class SimulatedNode:
         self.database = Database(
             self.clock, self.replica, self.machine, wall_ms=lambda: cluster.wall_ms(self.name)
         )
+        self.vigil = Vigil(
+            self.clock,
+            VIGIL_S,
+            replica=self.replica,
+            machine=self.machine,
+            database=self.database,
+        )
         cluster.safety.restarted(self.member)
         self.replica.start()
+        self.vigil.start()
 
     def boot_if_down(self) -> None:
         """Start the node unless it runs."""

@@ -31,7 +31,7 @@ from raftdb.machine import (
     encode_envelope,
     encode_sessions_command,
 )
-from raftdb.machine.state import CHECKPOINT_INTERVAL
+from raftdb.machine.comparison import CHECKPOINT_INTERVAL
 from raftdb.members import InitCluster, Invite, Member, encode_context, encode_members_command
 from raftdb.raft.types import ConfState, MemberID
 
@@ -124,7 +124,7 @@ class TestDeterminism:
         half = copy(applied(ReplicatedState(), until=at))
         rest = applied(half, after=half.applied_index)
         assert rest.state_hash == whole.state_hash
-        assert set(rest.checkpoints) <= set(whole.checkpoints)
+        assert set(rest.comparison.checkpoints) <= set(whole.comparison.checkpoints)
 
     def test_a_snapshot_taken_while_applying_goes_on(self) -> None:
         """It is the state at which it began, whatever is applied between its slices."""
@@ -143,13 +143,13 @@ class TestDeterminism:
     def test_checkpoints_stand_at_every_interval(self) -> None:
         """Also where the interval ends at an entry without data."""
         state = applied(ReplicatedState())
-        assert [index for index, _ in state.checkpoints] == [1_024, 2_048]
+        assert [index for index, _ in state.comparison.checkpoints] == [1_024, 2_048]
         early = applied(ReplicatedState(), until=1_024)
-        assert state.checkpoints[0][1] == early.state_hash
+        assert state.comparison.checkpoints[0][1] == early.state_hash
 
 
 def _points(state: ReplicatedState) -> list[str]:
-    return [f"{index}:{digest:032x}" for index, digest in state.checkpoints]
+    return [f"{index}:{digest:032x}" for index, digest in state.comparison.checkpoints]
 
 
 if __name__ == "__main__":

@@ -19,32 +19,10 @@ from raftdb.codec import decode_message, encode_message
 from raftdb.raft.messages import InstallSnapshot, Message
 from raftdb.raft.types import MemberID, SnapshotMetadata
 from raftdb.simulation.clock import SimulationClock
+from raftdb.simulation.links import STRAGGLE_S, Links
 
 SNAPSHOT_PATIENCE_S = 2.0
 """After which a snapshot under way is given up."""
-
-STRAGGLE_S = 2.0
-"""How long a clogged link can hold a message back."""
-
-
-@dataclass(slots=True)
-class Weather:
-    """How bad the network is at the moment.
-
-    :param delay_min_s: the least one-way delay of a message in seconds
-    :param delay_max_s: the greatest; delays are drawn per message, so messages overtake each other
-    :param loss: the share of messages lost, in [0, 1)
-    :param repetition: the share of messages that arrive twice, in [0, 1)
-    :param stragglers: the share of messages that take up to ``STRAGGLE_S``, in [0, 1)
-    :param snapshot_s: how long a snapshot file is under way
-    """
-
-    delay_min_s: float = 0.0002
-    delay_max_s: float = 0.002
-    loss: float = 0.0
-    repetition: float = 0.0
-    stragglers: float = 0.0
-    snapshot_s: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +41,7 @@ class Station:
     report_unreachable: Callable[[MemberID], None]
 
 
-class Carrier:
+class Carrier(Links):
     """Carries messages between the nodes that are connected at the moment.
 
     :param clock: of the simulation
@@ -71,12 +49,11 @@ class Carrier:
     """
 
     def __init__(self, clock: SimulationClock, rng: Random) -> None:
+        super().__init__()
         self._clock = clock
         self._rng = rng
         self._stations: dict[MemberID, Station] = {}
-        self._cuts: dict[tuple[str, str], None] = {}
         self._digest = blake2b(digest_size=16)
-        self.weather = Weather()
         self.delivered = 0
         """How many messages have arrived."""
         self.watch: Callable[[Message], None] = lambda _: None
@@ -85,56 +62,12 @@ class Carrier:
     def connect(self, member: MemberID, station: Station) -> Wire:
         """Let ``member`` take part; returns what it sends through."""
         self._stations[member] = station
+        self.know(member.id)
         return Wire(self)
 
     def disconnect(self, member: MemberID) -> None:
         """Lose whatever is under way to ``member``."""
         self._stations.pop(member, None)
-
-    def cut(self, sender: str, receiver: str) -> None:
-        """Let nothing pass from one node to the other; the way back stays open."""
-        self._cuts[sender, receiver] = None
-
-    def isolate(self, *group: str) -> None:
-        """Cut every link, both ways, between ``group`` and everybody else who ever connected."""
-        outside = [member.id for member in self._stations if member.id not in group]
-        for one in group:
-            for other in outside:
-                self.cut(one, other)
-                self.cut(other, one)
-
-    def restore(self, sender: str, receiver: str) -> None:
-        """Take away one cut."""
-        self._cuts.pop((sender, receiver), None)
-
-    def ring(self, names: Sequence[str]) -> None:
-        """Let each node reach only the nearest nodes on a ring, just enough for a majority."""
-        reach = (len(names) // 2 + 1) // 2
-        for at, one in enumerate(names):
-            for away in range(reach + 1, len(names) - reach):
-                self.cut(one, names[(at + away) % len(names)])
-
-    def bridge(self, names: Sequence[str]) -> None:
-        """Part the nodes into two halves that only the first of them reaches."""
-        half = len(names) // 2
-        for one in names[1 : half + 1]:
-            for other in names[half + 1 :]:
-                self.cut(one, other)
-                self.cut(other, one)
-
-    def mend(self) -> None:
-        """Take away all cuts."""
-        self._cuts.clear()
-
-    def passes(self, sender: str, receiver: str) -> bool:
-        """Say whether the link is whole."""
-        return (sender, receiver) not in self._cuts
-
-    def clear_weather(self) -> None:
-        """Let everything arrive once and soon, where links are whole."""
-        weather = self.weather
-        weather.loss = weather.repetition = weather.stragglers = 0.0
-        weather.delay_max_s = 0.002
 
     @property
     def digest(self) -> str:

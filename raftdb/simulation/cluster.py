@@ -11,166 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from raftdb.database import Database
-from raftdb.errors import Corrupt, Refused, StorageError
+from raftdb.errors import Refused
 from raftdb.kv.values import PutResult
-from raftdb.machine import ReplicatedState
 from raftdb.raft.config import Config
-from raftdb.raft.messages import Message
 from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import Entry, HardState, MemberID, Role
-from raftdb.replica import Options, Replica
-from raftdb.simulation.carrier import Carrier, Station
+from raftdb.replica import Options
+from raftdb.simulation.carrier import Carrier
 from raftdb.simulation.chronicle import EVENTS_KEPT, Chronicle
-from raftdb.simulation.clock import NodeClock, SimulationClock
+from raftdb.simulation.clock import SimulationClock
 from raftdb.simulation.founding import WALL_START_MS, founding_entries
 from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
 from raftdb.simulation.memory_disk import Platter
+from raftdb.simulation.node import Machinery, SimulatedNode
 from raftdb.simulation.safety import Safety
-from raftdb.vigil import Vigil
-
-CHECKPOINT_INTERVAL = 16
-"""Entries between two states that are compared through the log; few, for runs are short."""
-
-VIGIL_S = 0.1
-"""Between two looks at whether there is something to compare."""
-
-RESTART_S = 0.3
-"""After which a node that could not start is started again."""
-
-Machinery: TypeAlias = Platter | DurableMachine
-"""What a node stands on; all nodes of a cluster on the same kind."""
-
-
-class SimulatedNode:
-    """One node: its machinery outlives it, everything else is made anew by each boot.
-
-    :param cluster: where it lives
-    :param member: who it is
-    :param machinery: its disk
-    """
-
-    def __init__(self, cluster: Cluster, member: MemberID, machinery: Machinery) -> None:
-        self.cluster = cluster
-        self.member = member
-        self.name = member.id
-        self.machinery = machinery
-        self.boots = 0
-        self.is_up = False
-        self.is_lost = False
-        """Whether its disk is damaged or gone: it never comes back."""
-        self.rotten = False
-        """Whether bits of its disk were flipped."""
-        self.failure: Failure | None = None
-        """Why the node crashed by itself, None if it did not."""
-        self.roles: list[tuple[float, Role, int]] = []
-        """Every change of role or leader since the first boot: when, to which role, in which term."""
-
-    def boot(self) -> None:
-        """Start the node on what its disk holds."""
-        assert not self.is_up
-        self.boots += 1
-        cluster = self.cluster
-        cluster.chronicle.note("starts", self.name, self.boots)
-        rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
-        self.clock = NodeClock(cluster.clock, self._watch, lambda: cluster.monotonic_s(self.name))
-        try:
-            self.storage = self.machinery.boot(self.clock, rng)
-        except Corrupt as error:
-            if not self.rotten:
-                raise
-            # It refuses to start, as it should: whoever looks after it takes another disk.
-            cluster.chronicle.note("refuses to start", self.name, str(error))
-            self.is_lost = cluster.lost_a_node = True
-            return
-        except StorageError as error:
-            # The disk is full or failing: whoever looks after the node tries again later.
-            cluster.chronicle.note("cannot start", self.name, str(error))
-            self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
-            cluster.clock.callLater(RESTART_S, self.boot_if_down)
-            return
-        self.is_up = True
-        self.failure = None
-        self.machine = ReplicatedState(checkpoint_interval=CHECKPOINT_INTERVAL)
-        station = Station(
-            deliver=self._deliver,
-            receive_snapshot=lambda peer, metadata: self.machinery.receive(
-                cluster.nodes[peer.id].machinery, metadata
-            ),
-            report_snapshot=lambda peer, ok: self._later(self.replica.report_snapshot, peer, ok),
-            report_unreachable=lambda peer: self._later(self.replica.report_unreachable, peer),
-        )
-        self.replica = Replica(
-            self.clock,
-            config=cluster.config(self.member, rng),
-            storage=self.storage,
-            transport=cluster.network.connect(self.member, station),
-            machine=self.machine,
-            options=cluster.options,
-            crash=self._crashed,
-            on_role_change=self._role_changed,
-        )
-        self.database = Database(
-            self.clock, self.replica, self.machine, wall_ms=lambda: cluster.wall_ms(self.name)
-        )
-        self.vigil = Vigil(
-            self.clock,
-            VIGIL_S,
-            replica=self.replica,
-            machine=self.machine,
-            database=self.database,
-        )
-        cluster.safety.restarted(self.member)
-        self.replica.start()
-        self.vigil.start()
-
-    def boot_if_down(self) -> None:
-        """Start the node unless it runs."""
-        if not self.is_up and not self.is_lost:
-            self.boot()
-
-    def kill(self) -> None:
-        """End the node at once, as kill -9 and a power failure do."""
-        if not self.is_up:
-            return
-        self.is_up = False
-        self.cluster.chronicle.note("dies", self.name)
-        self.clock.kill()
-        self.machinery.crash()
-        self.cluster.network.disconnect(self.member)
-        self.cluster.tell_refused(self.member)
-
-    def pause(self, seconds: float) -> None:
-        """Let the process stand still; what arrives meanwhile waits for it."""
-        self.cluster.chronicle.note("pauses", self.name, seconds)
-        self.clock.pause(seconds)
-
-    def _deliver(self, message: Message) -> None:
-        self._later(self.replica.step, message)
-
-    def _later(self, function: Callable[..., object], *arguments: object) -> None:
-        if self.is_up:
-            self.clock.callLater(0, function, *arguments)
-
-    def _crashed(self, failure: Failure) -> None:
-        self.cluster.chronicle.note("crashes by itself", self.name, repr(failure.value))
-        self.failure = failure
-        self.cluster.failures.append(failure)
-        self.kill()
-
-    def _watch(self) -> None:
-        if self.is_up:
-            self.cluster.check(self)
-
-    def _role_changed(self, role: Role, leader: MemberID | None, term: int) -> None:
-        assert leader is None or term > 0
-        self.cluster.chronicle.note("is", self.name, role.value, "of", leader or "nobody", term)
-        self.roles.append((self.clock.seconds(), role, term))
 
 
 class Cluster:

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 
 from raftdb.raft import confchange
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.simulation.cluster import RESTART_S, Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import RESTART_S, SimulatedNode
 
 ELECTION_TIMEOUTS = 10
 """Within so many of them a write must succeed."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
-from raftdb.simulation.cluster import Cluster, Machinery, SimulatedNode
+from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.machinery import DurableMachine
+from raftdb.simulation.node import Machinery, SimulatedNode
 
 FAULTS = (
     "kill",

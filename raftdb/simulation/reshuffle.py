@@ -6,8 +6,9 @@ from random import Random
 
 from raftdb.members import encode_context
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, ConfState, MemberID
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.founding import member_record
+from raftdb.simulation.node import SimulatedNode
 
 NEWCOMERS_MAX = 8
 

@@ -13,9 +13,10 @@ from raftdb.database import Level
 from raftdb.errors import RaftDBError, Refused
 from raftdb.kv.commands import Absent, ValueIs
 from raftdb.kv.values import CompareAndSwapResult, DeleteResult, KeyValue, PutResult
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.freshness import Freshness, Sighting
 from raftdb.simulation.history import History, Operation, Read, Result, Swap, Write
+from raftdb.simulation.node import SimulatedNode
 
 KINDS = ("put", "put", "put all", "delete", "swap", *(level.value for level in Level))
 """What a client does; drawn evenly."""

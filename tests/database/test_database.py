@@ -12,7 +12,8 @@ from raftdb.kv.commands import Absent, ModRevisionIs, SetRetention, encode_comma
 from raftdb.kv.values import CompareAndSwapResult, DeleteResult, PutResult, Retention
 from raftdb.machine import Machine, Session, encode_envelope
 from raftdb.members import Invite
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import SimulatedNode
 
 
 def error_of(deferred: Deferred[Any]) -> BaseException:

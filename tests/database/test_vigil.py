@@ -13,7 +13,8 @@ from raftdb.kv.commands import Put
 from raftdb.machine import Attestation, Machine, encode_attestation
 from raftdb.machine.comparison import CHECKPOINTS_KEPT, Comparison, decode_attestation
 from raftdb.raft.types import MemberID
-from raftdb.simulation.cluster import CHECKPOINT_INTERVAL, Cluster
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import CHECKPOINT_INTERVAL
 
 ANNA = MemberID("anna", 7)
 

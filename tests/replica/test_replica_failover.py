@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 
 from raftdb.errors import InvalidRequest, NotLeader, ProposalDropped
 from raftdb.raft.types import MemberID, Role
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4

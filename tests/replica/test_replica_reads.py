@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from raftdb.database import Level
 from raftdb.errors import NoLeader, NotLeader, Timeout
 from raftdb.raft.messages import Message, ReadIndex
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4

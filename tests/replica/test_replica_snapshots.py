@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from raftdb.database import Level
 from raftdb.errors import NoLeader
 from raftdb.replica import Options
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 

@@ -19,7 +19,8 @@ from raftdb.kv.values import KeyValue, PutResult
 from raftdb.machine import UnknownCommand
 from raftdb.raft.types import Role
 from raftdb.replica import Options
-from raftdb.simulation.cluster import Cluster, SimulatedNode
+from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 

@@ -1,0 +1,98 @@
+"""Links between simulated nodes, by name: which are cut, in which direction, and the weather on all.
+
+What a cut does to what is under way is for those to say who carry it: messages are lost
+(:mod:`~raftdb.simulation.carrier`), bytes wait (:mod:`~raftdb.simulation.cables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STRAGGLE_S = 2.0
+"""How long a clogged link can hold something back."""
+
+
+@dataclass(slots=True)
+class Weather:
+    """How bad the network is at the moment.
+
+    :param delay_min_s: the least one-way delay in seconds
+    :param delay_max_s: the greatest
+    :param loss: the share of messages, or packets, lost, in [0, 1)
+    :param repetition: the share of messages that arrive twice, in [0, 1)
+    :param stragglers: the share that takes up to ``STRAGGLE_S``, in [0, 1)
+    :param snapshot_s: how long a snapshot file is under way, where it is not sent in pieces
+    """
+
+    delay_min_s: float = 0.0002
+    delay_max_s: float = 0.002
+    loss: float = 0.0
+    repetition: float = 0.0
+    stragglers: float = 0.0
+    snapshot_s: float = 0.05
+
+
+class Links:
+    """Cuts and weather.
+
+    :ivar weather: on all links
+    """
+
+    def __init__(self) -> None:
+        self.weather = Weather()
+        self._cuts: dict[tuple[str, str], None] = {}
+        self._hosts: dict[str, None] = {}
+
+    def know(self, host: str) -> None:
+        """Count a host in: from now on it can be isolated from."""
+        self._hosts[host] = None
+
+    def forget(self, host: str) -> None:
+        """Count a host out."""
+        self._hosts.pop(host, None)
+
+    def cut(self, sender: str, receiver: str) -> None:
+        """Let nothing pass from one node to the other; the way back stays open."""
+        self._cuts[sender, receiver] = None
+
+    def restore(self, sender: str, receiver: str) -> None:
+        """Take away one cut."""
+        self._cuts.pop((sender, receiver), None)
+
+    def mend(self) -> None:
+        """Take away all cuts."""
+        self._cuts.clear()
+
+    def passes(self, sender: str, receiver: str) -> bool:
+        """Say whether the link is whole."""
+        return (sender, receiver) not in self._cuts
+
+    def isolate(self, *group: str) -> None:
+        """Cut every link, both ways, between ``group`` and everybody else."""
+        outside = [host for host in self._hosts if host not in group]
+        for one in group:
+            for other in outside:
+                self.cut(one, other)
+                self.cut(other, one)
+
+    def ring(self, names: Sequence[str]) -> None:
+        """Let each node reach only the nearest nodes on a ring, just enough for a majority."""
+        reach = (len(names) // 2 + 1) // 2
+        for at, one in enumerate(names):
+            for away in range(reach + 1, len(names) - reach):
+                self.cut(one, names[(at + away) % len(names)])
+
+    def bridge(self, names: Sequence[str]) -> None:
+        """Part the nodes into two halves that only the first of them reaches."""
+        half = len(names) // 2
+        for one in names[1 : half + 1]:
+            for other in names[half + 1 :]:
+                self.cut(one, other)
+                self.cut(other, one)
+
+    def clear_weather(self) -> None:
+        """Let everything arrive once and soon, where links are whole."""
+        weather = self.weather
+        weather.loss = weather.repetition = weather.stragglers = 0.0
+        weather.delay_max_s = 0.002

@@ -55,6 +55,9 @@ class SimulatedNode:
         self.name = member.id
         self.machinery = machinery
         self.boots = 0
+        self.checks = 0
+        self.hashed_index = -1
+        """Up to where its state was compared with the others', -1 for not at all since it started."""
         self.is_up = False
         self.is_lost = False
         """Whether its disk is damaged or gone: it never comes back."""
@@ -69,6 +72,7 @@ class SimulatedNode:
         """Start the node on what its disk holds."""
         assert not self.is_up
         self.boots += 1
+        self.hashed_index = -1
         cluster = self.cluster
         cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")

@@ -45,9 +45,11 @@ class Safety:
         """
         before = self._observations.get(node.id)
         now = invariants.check(node.state, before)
+        if now is before:
+            return  # its term, its role and its log are what they were, and so were judged
         self._observations[node.id] = now
         if self.remembers:
-            self._check_memory(node, restarted=before is None)
+            self._check_memory(node, now, restarted=before is None)
         if node.role is Role.LEADER:
             leader = self.leaders.setdefault(node.term, node.id)
             assert leader == node.id, f"Election Safety: {leader} and {node.id} led {node.term}"
@@ -66,7 +68,7 @@ class Safety:
         for node in nodes.values():
             self.check(node)
 
-    def _check_memory(self, node: RawNode, *, restarted: bool) -> None:
+    def _check_memory(self, node: RawNode, now: invariants.Observation, *, restarted: bool) -> None:
         """What a node knew to be durable, it has after a restart: term, vote and log."""
         log, durable = node.state.log, node.state.durable
         known = self._durable.get(node.id)
@@ -81,7 +83,7 @@ class Safety:
                 f"{node.id.id} forgot durable entries: its log ended at {last}, now at {log.last}"
             )
         if log.unstable_snapshot is None:
-            self._durable[node.id] = (durable, EntryID(log.term(log.durable), log.durable))
+            self._durable[node.id] = (durable, now.saved)
 
     def _check_matching(self, node: RawNode) -> None:
         """Log Matching: one name, one entry, one predecessor; walked only as far as is new."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -138,10 +139,12 @@ class TestALeader:
     def test_a_wrong_state_is_called_wrong(self, spoil: Callable[[State], None]) -> None:
         """One thing at a time is made wrong."""
         state = _leading()["a"].state
-        invariants.check(state, None)
+        before = invariants.check(state, None)
         spoil(state)
         with pytest.raises(AssertionError):
             invariants.check(state, None)
+        with pytest.raises(AssertionError):
+            invariants.check(state, before)
 
 
 def _follows_itself(state: State) -> None:
@@ -190,10 +193,55 @@ class TestOthers:
     def test_a_wrong_state_is_called_wrong(self, spoil: Callable[[State], None]) -> None:
         """One thing at a time is made wrong."""
         state = _leading()["b"].state
-        invariants.check(state, None)
+        before = invariants.check(state, None)
         spoil(state)
         with pytest.raises(AssertionError):
             invariants.check(state, None)
+        with pytest.raises(AssertionError):
+            invariants.check(state, before)
+
+
+class TestRest:
+    """Where nothing has changed, most of it need not be looked at again."""
+
+    def test_a_state_that_is_as_before_is_not_observed_anew(self) -> None:
+        """The same observation comes back, of the leader and of who follows it."""
+        network = _leading()
+        for name in ("a", "b"):
+            before = invariants.check(network[name].state, None)
+            assert invariants.check(network[name].state, before) is before
+
+    def test_what_comes_back_is_what_would_be_observed(self) -> None:
+        """Over a history of losses, elections, snapshots and restarts."""
+        network = Network("abc", seed=3)
+        rng = Random(3)
+        known: dict[str, invariants.Observation | None] = dict.fromkeys("abc")
+        rests = 0
+        for number in range(1_500):
+            name = rng.choice("abc")
+            match rng.randrange(12):
+                case 0 if number % 5 == 0:
+                    network.restart(name)
+                    known[name] = None
+                case 1 if network[name].role is Role.LEADER:
+                    network[name].propose(b"x")
+                case 2 if network[name].applied > 3:
+                    network.snapshot(name)
+                case 3:
+                    network.isolate(name)
+                case 4 | 5:
+                    network.heal()
+                case _:
+                    network.tick(name)
+            for _ in range(rng.randrange(4)):
+                if network.in_flight:
+                    network.carry(network.in_flight.pop(0))
+            for one in "abc":
+                state, before = network[one].state, known[one]
+                now = known[one] = invariants.check(state, before)
+                assert now == invariants.observe(state)
+                rests += now is before
+        assert 1_000 < rests < 4_400
 
 
 class TestSteps:

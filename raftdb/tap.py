@@ -48,6 +48,12 @@ _OPTIONS = (
     ),
     _Option("rlisten", "raft_listen", str, "where to listen for other nodes, if not on raddr"),
     _Option("rdial", "raft_dial", str, "the Twisted endpoint that reaches another node"),
+    _Option(
+        "peer-tls",
+        "peer_tls",
+        lambda text: Path(text) if text else None,
+        "directory with ca.pem, node.pem, node.key: TLS between nodes, checked on both ends",
+    ),
     _Option("join-timeout", "join_timeout_s", float, "seconds to go on asking to be taken in"),
     _Option("heartbeat", "heartbeat_ms", int, "milliseconds between two heartbeats"),
     _Option(

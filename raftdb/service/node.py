@@ -27,7 +27,7 @@ from raftdb.service.parts import Parts
 from raftdb.service.reactor import Reactor
 from raftdb.service.settings import Settings
 from raftdb.service.waiting_room import WaitingSite
-from raftdb.service.wire import listening_transport, local_member
+from raftdb.service.wire import Wire, listening_transport, local_member
 from raftdb.storage import DataDirectory, RealFileSystem
 from raftdb.threads import WorkThread
 
@@ -88,6 +88,7 @@ class Node(Service):
 
     async def _start(self) -> None:
         settings = self._settings
+        wire = Wire(self._reactor, settings)
         data = await self._writer.run(
             lambda: DataDirectory.open(RealFileSystem(), str(settings.data_dir))
         )
@@ -96,10 +97,10 @@ class Node(Service):
         await self._peers.open(self._reactor, settings.raft_listen or settings.raft_address)
         self._clients.lead_to(WaitingSite(self._reactor, f"{name} is not part of a cluster yet"))
         await self._clients.open(self._reactor, settings.http_listen or settings.http_address)
-        known = await self._enter(data, name) if data.identity is None else ()
-        parts = self._build(data)
+        known = await self._enter(data, name, wire) if data.identity is None else ()
+        parts = self._build(data, wire)
         self._parts = parts
-        self._peers.lead_to(parts.transport.factory)
+        self._peers.lead_to(wire.listen(parts.transport.factory))
         self._clients.lead_to(parts.site)
         gc.collect()
         gc.freeze()  # what is there now stays; no collection need ever look at it again
@@ -114,7 +115,7 @@ class Node(Service):
         )
         await self._take_part(parts, data, asked=bool(known))
 
-    async def _enter(self, data: DataDirectory, name: str) -> tuple[KnownMember, ...]:
+    async def _enter(self, data: DataDirectory, name: str, wire: Wire) -> tuple[KnownMember, ...]:
         """Make the empty directory a member's; return the members it was told."""
         member = MemberID(name, secrets.randbits(128))
         if self._settings.join:
@@ -130,17 +131,18 @@ class Node(Service):
             self._reactor,
             self._settings,
             local,
+            wire,
             self._rng,
             lambda facts, _: self._admission.heard(facts),
         )
-        self._peers.lead_to(listening.factory)
+        self._peers.lead_to(wire.listen(listening.factory))
         try:
             await self._admission.found(data, member)
         finally:
             listening.stop()
         return ()
 
-    def _build(self, data: DataDirectory) -> Parts:
+    def _build(self, data: DataDirectory, wire: Wire) -> Parts:
         storage = data.recover(
             run=self._writer.run, fill=self._filler.run, limits=self._settings.storage_limits
         )
@@ -148,6 +150,7 @@ class Node(Service):
             self._reactor,
             self._settings,
             storage,
+            wire,
             self._directory,
             rng=self._rng,
             boot=self._boot,

@@ -33,12 +33,11 @@ from raftdb.raft.types import MemberID
 from raftdb.replica import Options as ReplicaOptions
 from raftdb.replica import Replica
 from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
-from raftdb.service.endpoints import dial
 from raftdb.service.journal import Journal
 from raftdb.service.settings import Settings
 from raftdb.service.status import NodeStatus, node_status, unready
 from raftdb.service.watch import PeerWatch
-from raftdb.service.wire import local_member, peer_limits
+from raftdb.service.wire import Wire, local_member, peer_limits
 from raftdb.storage import DurableStorage
 from raftdb.vigil import Vigil
 from raftdb.web.limits import Limits
@@ -54,6 +53,7 @@ class Parts:
     :param reactor: the clock of all of them
     :param settings: as the operator wants it
     :param storage: recovered
+    :param wire: how the other members are reached
     :param directory: how other members are asked
     :param rng: for timeouts and jitter
     :param boot: nonce of this process start
@@ -68,6 +68,7 @@ class Parts:
         reactor: IReactorTime,
         settings: Settings,
         storage: DurableStorage,
+        wire: Wire,
         directory: Directory,
         *,
         rng: Random,
@@ -81,6 +82,7 @@ class Parts:
         self.machine = ReplicatedState()
         self._clock = reactor
         self._settings = settings
+        self._wire = wire
         self._rng = rng
         self._boot = boot
         self._alarmed: set[MemberID] = set()
@@ -120,7 +122,7 @@ class Parts:
                 cluster_id=self.storage.identity.cluster_id,
                 feature_level=FEATURE_LEVEL_MAX,
             ),
-            endpoint=lambda address: dial(self._clock, self._settings.raft_dial, address),
+            endpoint=self._wire.dial,
             files=cast("SnapshotFiles", self.storage),  # it fits, but Deferred is invariant
             limits=peer_limits(self._settings),
             rng=self._rng,

@@ -38,6 +38,10 @@ OVERHEAD_BYTES = 64 * KiB
 APPEND_BYTES_MAX = 1 * MiB
 """Of entries in one append, where segments are large enough for that."""
 
+HEARTBEAT_MS_CEILING = 10_000
+ELECTION_TIMEOUT_MS_CEILING = 60_000
+"""Beyond these a cluster without a leader would seem dead: most likely seconds were meant."""
+
 HTTP_LANES = ("fast", "stock")
 
 _AT_LEAST_ONE = (
@@ -60,12 +64,14 @@ class Settings:
     :param http_listen: an endpoint description, ``host:port`` or ``:port`` to listen on for
         clients; empty for ``http_address``
     :param raft_listen: the same for peers
+    :param peer_tls: a directory with ``ca.pem``, ``node.pem`` and ``node.key``; None for no TLS
+        between the nodes
     :param raft_dial: how a peer is dialled: a client endpoint with ``{host}`` and ``{port}``
     :param join: HTTP addresses of members to be taken in by; empty to found a cluster
     :param join_timeout_s: after which an unanswered join ends the process
-    :param heartbeat_ms: between two heartbeats, ``2 <= heartbeat_ms``; scales everything
-    :param election_timeout_ms: silence after which a follower campaigns, at least two heartbeats;
-        0 for four of them
+    :param heartbeat_ms: between two heartbeats, ``2 <= heartbeat_ms <= 10_000``; scales everything
+    :param election_timeout_ms: silence after which a follower campaigns, at least two heartbeats
+        and at most 60,000; 0 for four of them
     :param snapshot_entries: applied between two snapshots
     :param snapshot_bytes: of entries between two snapshots, whatever their number
     :param segment_bytes: of one file of the log; a multiple of 512
@@ -82,6 +88,7 @@ class Settings:
     raft_address: str = "localhost:8089"
     http_listen: str = ""
     raft_listen: str = ""
+    peer_tls: Path | None = None
     raft_dial: str = "tcp:host={host}:port={port}"
     join: tuple[str, ...] = ()
     join_timeout_s: float = 60.0
@@ -126,6 +133,15 @@ class Settings:
                 "--haddr and --raddr must differ: clients and nodes speak to different ports"
             )
         check_dial_template(self.raft_dial)
+        if self.peer_tls and not self.peer_tls.is_dir():
+            raise InvalidRequest(
+                f"--peer-tls: {self.peer_tls} is no directory; it must hold ca.pem, node.pem and"
+                " node.key"
+            )
+        if self.peer_tls and not self.raft_dial.startswith(("tcp:", "unix:")):
+            raise InvalidRequest(
+                "--peer-tls puts TLS on top of --rdial, which must be plain: leave one of them away"
+            )
 
     def _check_nesting(self) -> None:
         """Refuse limits that do not fit into each other [30]: body, entry, box, batch, segment."""
@@ -147,8 +163,16 @@ class Settings:
             )
 
     def _check_times(self) -> None:
-        if self.heartbeat_ms < TICKS_PER_HEARTBEAT:
-            raise InvalidRequest(f"--heartbeat must be at least {TICKS_PER_HEARTBEAT} milliseconds")
+        if not TICKS_PER_HEARTBEAT <= self.heartbeat_ms <= HEARTBEAT_MS_CEILING:
+            raise InvalidRequest(
+                f"--heartbeat must be from {TICKS_PER_HEARTBEAT} to {HEARTBEAT_MS_CEILING}"
+                f" milliseconds, not {self.heartbeat_ms}"
+            )
+        if self.election_timeout_ms > ELECTION_TIMEOUT_MS_CEILING:
+            raise InvalidRequest(
+                f"--election-timeout must be at most {ELECTION_TIMEOUT_MS_CEILING} milliseconds,"
+                f" not {self.election_timeout_ms}"
+            )
         if self.election_timeout_ms and self.election_timeout_ms < 2 * self.heartbeat_ms:
             raise InvalidRequest(
                 f"--election-timeout must be at least two heartbeats ({2 * self.heartbeat_ms} ms),"

@@ -6,16 +6,41 @@ from collections.abc import Callable
 from random import Random
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
 
 from raftdb.errors import StorageError
+from raftdb.membership import split_address
 from raftdb.peer.hello import HelloFacts, LocalMember, Refusal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.snapshots import SnapshotFile, SnapshotReceiver
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.types import EntryID, MemberID, SnapshotMetadata
 from raftdb.service.endpoints import dial
+from raftdb.service.peer_tls import PeerTLS
 from raftdb.service.settings import Settings
+
+
+class Wire:
+    """How connections between nodes come about, with TLS or without.
+
+    :param reactor: makes them
+    :param settings: as the operator wants it
+    :raises InvalidRequest: the files that TLS needs cannot be used
+    """
+
+    def __init__(self, reactor: object, settings: Settings) -> None:
+        self._reactor = reactor
+        self._template = settings.raft_dial
+        self._tls = PeerTLS(settings.peer_tls) if settings.peer_tls else None
+
+    def dial(self, address: str) -> IStreamClientEndpoint:
+        """Return the endpoint that reaches the peer at ``host:port``."""
+        endpoint = dial(self._reactor, self._template, address)
+        return self._tls.dial(endpoint, split_address(address).host) if self._tls else endpoint
+
+    def listen(self, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return what is to answer on the port that peers dial."""
+        return self._tls.listen(factory) if self._tls else factory
 
 
 class NoSnapshotFiles:
@@ -45,6 +70,7 @@ def listening_transport(
     reactor: IReactorTime,
     settings: Settings,
     local: LocalMember,
+    wire: Wire,
     rng: Random,
     hello_seen: Callable[[HelloFacts, Refusal | None], None],
 ) -> PeerTransport:
@@ -52,7 +78,7 @@ def listening_transport(
     return PeerTransport(
         reactor,
         local,
-        endpoint=lambda address: dial(reactor, settings.raft_dial, address),
+        endpoint=wire.dial,
         files=NoSnapshotFiles(),
         limits=peer_limits(settings),
         rng=rng,

@@ -15,8 +15,8 @@ from struct import Struct
 
 from raftdb.errors import Compacted, Corrupt, RemoteProtocolError
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed
-from raftdb.kv.history import PINNED_BYTES_MAX, Chain, History, Pin, superseded_at
-from raftdb.kv.values import KeyValue, Retention, decode_version, encode_version
+from raftdb.kv.history import PINNED_BYTES_MAX, History, Pin
+from raftdb.kv.values import Retention, key_of, mod_revision
 
 SNAPSHOT_VERSION = 1
 SLICE_KEYS_MAX = 500
@@ -68,7 +68,7 @@ class _Walk:
         self._bytes_max = bytes_max
         self._keys_max = keys_max
         self._start: bytes | None = b""
-        self._found: deque[KeyValue] = deque()
+        self._found: deque[bytes] = deque()
         self._bytes = bytearray()
 
     @property
@@ -81,7 +81,7 @@ class _Walk:
         if not self._found and self._start is not None:
             self._look(self._start)
         while self._found and len(self._bytes) < self._bytes_max:
-            self._bytes += framed(encode_version(self._found.popleft()))
+            self._bytes += framed(self._found.popleft())
         piece = bytes(self._bytes[: self._bytes_max])
         del self._bytes[: self._bytes_max]
         return piece or FILLER
@@ -89,22 +89,11 @@ class _Walk:
     def _look(self, start: bytes) -> None:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
         self._start = None
-        for place, (key, chain) in enumerate(self._history.visit(start)):
+        for place, key in enumerate(self._history.visit(start)):
             if place == self._keys_max:
                 self._start = key
                 break
-            self._found.extend(_kept(chain, revision=self._revision, floor=self._floor))
-
-
-def _kept(chain: Chain, *, revision: int, floor: int) -> list[KeyValue]:
-    """Return the versions written by ``revision`` that were history only after ``floor``."""
-    if isinstance(chain, KeyValue):
-        return [chain] if chain.mod_revision <= revision else []
-    return [
-        kv
-        for place, kv in enumerate(chain)
-        if kv.mod_revision <= revision and superseded_at(chain, place) > floor
-    ]
+            self._found += self._history.kept(key, revision=self._revision, floor=self._floor)
 
 
 class StoreRestorer:
@@ -113,7 +102,9 @@ class StoreRestorer:
     def __init__(self, *, pinned_bytes_max: int = PINNED_BYTES_MAX) -> None:
         self._history = History(pinned_bytes_max=pinned_bytes_max)
         self._header: tuple[int, int, Retention, int] | None = None
-        self._chain: list[KeyValue] = []
+        self._key = b""
+        self._newest = b""
+        self._past: list[bytes] = []
         self._stream = Unframer()
         self._complete = False
 
@@ -134,22 +125,29 @@ class StoreRestorer:
             self._flush()
             self._complete = True
         else:
-            try:
-                kv = decode_version(record)
-            except RemoteProtocolError as error:
-                raise _corrupt(str(error)) from error
-            if self._chain and kv.key != self._chain[-1].key:
-                if kv.key < self._chain[-1].key:
-                    raise _corrupt("its keys are out of order")
-                self._flush()
-            if self._chain and kv.mod_revision <= self._chain[-1].mod_revision:
-                raise _corrupt("its revisions are out of order")
-            self._chain.append(kv)
+            self._take_version(record)
+
+    def _take_version(self, record: bytes) -> None:
+        try:
+            key = key_of(record)
+        except RemoteProtocolError as error:
+            raise _corrupt(str(error)) from error
+        if key > self._key:
+            self._flush()
+            self._key = key
+        elif key < self._key:
+            raise _corrupt("its keys are out of order")
+        elif mod_revision(record) <= mod_revision(self._newest):
+            raise _corrupt("its revisions are out of order")
+        else:
+            self._past.append(self._newest)
+        self._newest = record
 
     def _flush(self) -> None:
-        if self._chain:
-            self._history.load(self._chain)
-            self._chain = []
+        if self._key:
+            self._history.load(self._key, self._newest, self._past)
+            if self._past:
+                self._past = []
 
     def finish(self) -> History:
         """Return the whole history, hash recomputed and compared.

@@ -113,7 +113,7 @@ class KeyValueStore:
     ) -> tuple[DeleteResult | InvalidRequest, tuple[KeyValue, ...]]:
         history = self._history
         keys = []
-        for key, _ in history.visit(command.start, command.end):
+        for key in history.visit(command.start, command.end):
             if history.current(key) is not None:
                 keys.append(key)
                 if len(keys) > COMMAND_KEYS_MAX:
@@ -175,7 +175,7 @@ class KeyValueStore:
         at = self._readable(history.revision if revision is None else revision)
         pairs: list[KeyValue] = []
         room = RANGE_BYTES_MAX
-        for walked, (key, _) in enumerate(history.visit(start, end)):
+        for walked, key in enumerate(history.visit(start, end)):
             if len(pairs) == limit or walked == RANGE_KEYS_MAX:
                 return RangePage(tuple(pairs), at, key)
             kv = history.at(key, at)

@@ -19,6 +19,11 @@ DIGEST_MASK = 2**DIGEST_BITS - 1
 _DIGEST_BYTES = DIGEST_BITS // 8
 
 _VERSION = Struct(">HQQQQ")  # length of the key, create_revision, mod_revision, version, lease
+_LINEAGE = Struct(">2xQQQ8x")
+_MOD_REVISION = Struct(">10xQ")
+
+VERSION_HEADER_BYTES = _VERSION.size
+"""What the encoding of a version takes besides its key and value."""
 
 
 class KeyValue(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -145,15 +150,35 @@ def decode_version(data: bytes) -> KeyValue:
 
     :raises RemoteProtocolError: where the bytes end inside the header or the key
     """
-    if len(data) < _VERSION.size:
-        raise RemoteProtocolError(f"{len(data)} bytes are too few for a version's header")
-    length, create_revision, mod_revision, version, lease = _VERSION.unpack_from(data)
+    key = key_of(data)
+    _, created, modified, version, lease = _VERSION.unpack_from(data)
+    return KeyValue(key, data[_VERSION.size + len(key) :], created, modified, version, lease)
+
+
+def key_of(record: bytes) -> bytes:
+    """Return the key of an encoded version.
+
+    :raises RemoteProtocolError: where the bytes end inside the header or the key
+    """
+    if len(record) < _VERSION.size:
+        raise RemoteProtocolError(f"{len(record)} bytes are too few for a version's header")
+    length = record[0] << 8 | record[1]
     end = _VERSION.size + length
-    if not length or end > len(data):
-        raise RemoteProtocolError(f"a key of {length} bytes in a version of {len(data)} bytes")
-    return KeyValue(
-        data[_VERSION.size : end], data[end:], create_revision, mod_revision, version, lease
-    )
+    if not length or end > len(record):
+        raise RemoteProtocolError(f"a key of {length} bytes in a version of {len(record)} bytes")
+    return record[_VERSION.size : end]
+
+
+def lineage(record: bytes) -> tuple[int, int, int]:
+    """Return create_revision, mod_revision and version of an encoded version."""
+    created, modified, version = _LINEAGE.unpack_from(record)
+    return created, modified, version
+
+
+def mod_revision(record: bytes) -> int:
+    """Return the revision that wrote an encoded version."""
+    (modified,) = _MOD_REVISION.unpack_from(record)
+    return int(modified)
 
 
 def digest(data: bytes) -> int:

@@ -244,13 +244,14 @@ class TestRetention:
         store = filled(*(b"%05d" % n for n in range(4_000)))
         store.apply(DeleteRange(b""))
         store.apply(SetRetention(Retention(revisions=0)))
-        chains = store._history._chains
-        assert len(chains) == 4_000
+        history = store._history
+        assert len(history._newest) == 4_000
         store.apply(put(b"k"))
-        assert 3_900 < len(chains) < 4_000
+        assert 3_900 < len(history._newest) < 4_000
         for _ in range(300):
             store.apply(put(b"k"))
-        assert list(chains) == [b"k"]
+        assert list(history.visit(b"")) == [b"k"]
+        assert (len(history._newest), len(history._past)) == (1, 0)
         assert store._history._garbage_bytes == 0
 
     def test_a_key_without_a_past_needs_no_list(self) -> None:
@@ -260,4 +261,4 @@ class TestRetention:
         store.apply(put(b"a"))
         store.apply(put(b"b"))
         store.apply(put(b"b"))
-        assert isinstance(store._history._chains[b"a"], KeyValue)
+        assert store._history._past.get(b"a") is None

@@ -7,11 +7,12 @@ or a garbage collection, and ends with the node.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
-from twisted.internet.base import DelayedCall
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
@@ -19,19 +20,102 @@ AT_ONCE_MAX = 100_000
 """Events at one instant; whoever needs more never comes to an end."""
 
 
+@implementer(IDelayedCall)
+class Call:
+    """A call to come; most of what a simulation makes is one of these, so there is little to it.
+
+    :param clock: that will make it
+    :param node: whose call it is, None for the simulation's own
+    :ivar due_s: when it is to be made
+    """
+
+    __slots__ = (
+        "_called",
+        "_cancelled",
+        "_clock",
+        "_queued_s",
+        "args",
+        "due_s",
+        "function",
+        "kw",
+        "node",
+    )
+
+    def __init__(
+        self,
+        clock: SimulationClock,
+        due_s: float,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kw: dict[str, Any],
+        node: NodeClock | None,
+    ) -> None:
+        self._clock = clock
+        self._queued_s = self.due_s = due_s
+        self.function = function
+        self.args = args
+        self.kw = kw
+        self.node = node
+        self._called = self._cancelled = False
+
+    def getTime(self) -> float:  # noqa: N802  # Twisted's name
+        """Return when it is due."""
+        return self.due_s
+
+    def active(self) -> bool:
+        """Whether it is still to come."""
+        return not (self._called or self._cancelled)
+
+    def cancel(self) -> None:
+        """Make it never."""
+        self._check()
+        self._cancelled = True
+
+    def delay(self, secondsLater: float) -> None:  # noqa: N803  # Twisted's name
+        """Put it off."""
+        self._put(self.due_s + secondsLater)
+
+    def reset(self, secondsFromNow: float) -> None:  # noqa: N803  # Twisted's name
+        """Let it come so long from now."""
+        self._put(self._clock.seconds() + secondsFromNow)
+
+    def _put(self, due_s: float) -> None:
+        self._check()
+        self.due_s = due_s
+        if due_s < self._queued_s:
+            self._queued_s = due_s
+            self._clock.push(self)  # where it lies now it will be found to be over
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise AlreadyCancelled
+        if self._called:
+            raise AlreadyCalled
+
+    def make(self) -> None:
+        """Make it now."""
+        self._called = True
+        if self.node is None:
+            self.function(*self.args, **self.kw)
+        else:
+            self.node.make(self)
+
+
 @implementer(IReactorTime)
 class SimulationClock:
     """A clock that advances exactly to the next event, never beyond it.
 
     :class:`twisted.internet.task.Clock` sorts all its calls at each change, which is most of a
-    simulation's work; this one keeps a heap.
+    simulation's work; this one keeps a heap, and what is due at once in a queue beside it.
     """
 
     def __init__(self) -> None:
         self._now_s = 0.0
         self._count = 0
         self._at_once = 0
-        self._heap: list[tuple[float, int, DelayedCall]] = []
+        self._heap: list[tuple[float, int, Call]] = []
+        self._soon: deque[Call] = deque()
+        # Invariant: what the heap holds for this instant was scheduled before all of ``_soon``.
 
     def seconds(self) -> float:
         """Return the time."""
@@ -43,19 +127,38 @@ class SimulationClock:
         callable: Callable[..., object],  # noqa: A002  # Twisted's name
         *args: Any,
         **kw: Any,
-    ) -> DelayedCall:
+    ) -> Call:
         """Call back after ``delay`` seconds."""
-        assert delay >= 0
-        due_s = self._now_s + delay
-        call = DelayedCall(due_s, callable, args, kw, _ignore, self._push, self.seconds)
-        self._push(call)
+        return self.schedule(delay, callable, args, kw, None)
+
+    def schedule(
+        self,
+        delay_s: float,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kw: dict[str, Any],
+        node: NodeClock | None,
+    ) -> Call:
+        """Schedule a call of a node's, or of nobody's."""
+        assert delay_s >= 0
+        call = Call(self, self._now_s + delay_s, function, args, kw, node)
+        self.push(call)
         return call
 
-    def calls(self) -> list[DelayedCall]:
+    def push(self, call: Call) -> None:
+        """Put a call where it will be found when it is due."""
+        if call.due_s <= self._now_s:
+            self._soon.append(call)
+        else:
+            self._count += 1
+            heappush(self._heap, (call.due_s, self._count, call))
+
+    def calls(self) -> list[Call]:
         """Return the pending calls, the earliest first, of equals the one scheduled first."""
         by_count = sorted(self._heap, key=lambda item: item[1])
         pending = dict.fromkeys(call for _, _, call in by_count if call.active())
-        return sorted(pending, key=lambda call: call.getTime())
+        pending.update(dict.fromkeys(call for call in self._soon if call.active()))
+        return sorted(pending, key=lambda call: call.due_s)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:  # noqa: N802  # Twisted's name
         """Return the pending calls."""
@@ -67,36 +170,31 @@ class SimulationClock:
         :param stop: is asked after every event; once it says yes, time stands still
         :returns: whether ``stop`` said yes
         """
+        heap, soon = self._heap, self._soon
         while not stop():
-            if not self._heap or self._heap[0][0] > when_s:
+            if soon and not (heap and heap[0][0] <= self._now_s):
+                call, due_s = soon.popleft(), self._now_s
+            elif heap and heap[0][0] <= when_s:
+                due_s, _, call = heappop(heap)
+            else:
                 self._now_s = when_s
                 return False
-            due_s, _, call = heappop(self._heap)
             if not call.active():
                 continue
-            if call.getTime() > due_s:
-                self._push(call)  # it was put off meanwhile
+            if call.due_s > due_s:
+                self.push(call)  # it was put off meanwhile
                 continue
             if due_s > self._now_s:
                 self._now_s = due_s
                 self._at_once = 0
             self._at_once += 1
             assert self._at_once < AT_ONCE_MAX, f"time stands still at {self._now_s}: a livelock"
-            call.called = 1
-            call.func(*call.args, **call.kw)
+            call.make()
         return True
 
     def run_for(self, seconds: float) -> None:
         """Let everything happen that is due in the next ``seconds``."""
         self.run_until(self.seconds() + seconds)
-
-    def _push(self, call: DelayedCall) -> None:
-        self._count += 1
-        heappush(self._heap, (call.getTime(), self._count, call))
-
-
-def _ignore(_: object) -> None:
-    """Leave a cancelled call where it is; it is passed over when its time comes."""
 
 
 @implementer(IReactorTime)
@@ -130,16 +228,18 @@ class NodeClock:
         callable: Callable[..., object],  # noqa: A002  # Twisted's name
         *args: Any,
         **kw: Any,
-    ) -> IDelayedCall:
+    ) -> Call:
         """Call back after ``delay`` seconds, or when the pause is over, unless the node died."""
-        return self._clock.callLater(max(delay, self.pause_left_s), self._call, callable, args, kw)
+        if self._paused_until_s:
+            delay = max(delay, self.pause_left_s)
+        return self._clock.schedule(delay, callable, args, kw, self)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:  # noqa: N802  # Twisted's name
         """Return this node's pending calls."""
         return list(self._calls())
 
-    def _calls(self) -> list[DelayedCall]:
-        return [call for call in self._clock.calls() if call.func == self._call]
+    def _calls(self) -> list[Call]:
+        return [call for call in self._clock.calls() if call.node is self]
 
     @property
     def pause_left_s(self) -> float:
@@ -151,7 +251,7 @@ class NodeClock:
         now_s = self._clock.seconds()
         self._paused_until_s = max(self._paused_until_s, now_s + seconds)
         for call in self._calls():
-            if call.getTime() < self._paused_until_s:
+            if call.due_s < self._paused_until_s:
                 call.reset(self._paused_until_s - now_s)
 
     def kill(self) -> None:
@@ -160,9 +260,8 @@ class NodeClock:
         for call in self._calls():
             call.cancel()
 
-    def _call(
-        self, function: Callable[..., object], args: tuple[Any, ...], kw: dict[str, Any]
-    ) -> None:
+    def make(self, call: Call) -> None:
+        """Make one of this node's calls, and look at what it did."""
         if not self._dead:
-            function(*args, **kw)
+            call.function(*call.args, **call.kw)
             self._watch()

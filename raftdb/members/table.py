@@ -70,6 +70,8 @@ class MemberTable:
         self._members: dict[MemberID, Member] = {}
         self._removed: dict[MemberID, None] = {}
         self._invitations: dict[str, Invitation] = {}
+        self._encoded: bytes | None = None
+        """What :meth:`encode` returned last; None after every change."""
 
     # Reading
 
@@ -117,6 +119,7 @@ class MemberTable:
 
         :raises RemoteProtocolError: where the context is no list of members
         """
+        self._encoded = None
         before = self.conf_state.members
         present = conf_state.members
         self.conf_state = conf_state
@@ -135,6 +138,7 @@ class MemberTable:
 
     def apply(self, command: MembersCommand, *, time_ms: int) -> RaftDBError | None:
         """Apply one command; return None, or the refusal to be raised by whoever waits."""
+        self._encoded = None
         match command:
             case InitCluster(cluster_id=cluster_id):
                 if self.cluster_id not in {0, cluster_id}:
@@ -179,6 +183,11 @@ class MemberTable:
 
     def encode(self) -> bytes:
         """Return the whole table as bytes, the same on every replica."""
+        if self._encoded is None:
+            self._encoded = self._encode()
+        return self._encoded
+
+    def _encode(self) -> bytes:
         wire: _Wire = (
             self.cluster_id.to_bytes(16, "big"),
             self.feature_level,

@@ -152,27 +152,28 @@ def _check_role(state: State) -> None:
 
 def _check_leader(state: State) -> None:
     log, tracker = state.log, state.tracker
-    durable = state.durable
+    durable, last_index = state.durable, log.last_index
     assert (durable.term, durable.vote) == (state.term, state.id), (
         "leads without a durable vote [7a]"
     )
-    assert state.term_start <= log.last_index
-    assert log.term(log.last_index) == state.term, "a leader's log ends in its own term"
+    assert state.term_start <= last_index
+    assert log.term(last_index) == state.term, "a leader's log ends in its own term"
     assert state.uncommitted_bytes >= 0
     assert tracker.is_voter(state.id) or state.retires_at, "who does not vote does not lead"
     if state.id in tracker.progress:
         assert tracker.progress[state.id].match <= log.durable, "counts itself before its save [7b]"
     assert state.reads.acknowledged <= state.reads.round
     for member, progress in tracker.progress.items():
-        assert 0 <= progress.match < progress.next, f"{member}: match and next are out of order"
-        assert progress.match <= log.last_index, f"{member} has more than the leader"
-        assert progress.sent_commit < progress.next, f"{member} was told to commit what it lacks"
-        if progress.state is ProgressState.SNAPSHOT:
-            assert progress.next > progress.pending_snapshot > 0
+        kind, next_index = progress.state, progress.next
+        assert 0 <= progress.match < next_index, f"{member}: match and next are out of order"
+        assert progress.match <= last_index, f"{member} has more than the leader"
+        assert progress.sent_commit < next_index, f"{member} was told to commit what it lacks"
+        if kind is ProgressState.SNAPSHOT:
+            assert next_index > progress.pending_snapshot > 0
         else:
-            assert progress.next <= log.last_index + 1
+            assert next_index <= last_index + 1
             assert progress.pending_snapshot == 0
-        if progress.state is not ProgressState.REPLICATE:
+        if kind is not ProgressState.REPLICATE:
             assert len(progress.inflights) == 0, f"{member}: a window outside REPLICATE"
 
 

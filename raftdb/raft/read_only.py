@@ -80,6 +80,8 @@ class ReadOnly:
 
         A later round confirms the earlier ones: whoever answers it followed all the time.
         """
+        if self.acknowledged == self.round:
+            return []  # no read rides on a round that is not begun
         quorum = voters.committed_index(lambda member: self._answers.get(member, 0))
         self.acknowledged = max(self.acknowledged, min(quorum, self.round))
         confirmed: list[ReadState] = []

@@ -260,6 +260,14 @@ class NodeClock:
         for call in self._calls():
             call.cancel()
 
+    def call_now(self, function: Callable[..., object], *args: object) -> None:
+        """Call back at this instant, as an event of this node; when the pause is over in a pause."""
+        if self.pause_left_s:
+            self.callLater(0, function, *args)
+        elif not self._dead:
+            function(*args)
+            self._watch()
+
     def make(self, call: Call) -> None:
         """Make one of this node's calls, and look at what it did."""
         if not self._dead:

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from raftdb.errors import RaftDBError, StorageError
 from raftdb.raft.types import Entry, HardState, MemberID, SnapshotMetadata
 from raftdb.simulation.disk import LossyDisk
+from raftdb.simulation.memory_disk import HUNG_S
 from raftdb.storage import DataDirectory, DurableStorage, Identity, StorageLimits
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class SimulatedThread:
 
     def _next(self) -> None:
         if self._machine.hangs:
-            self._schedule()
+            self._clock.callLater(HUNG_S, self._next)
             return
         work, done = self._queue.popleft()
         try:

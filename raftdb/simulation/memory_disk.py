@@ -21,6 +21,8 @@ from raftdb.raft.types import EntryID, SnapshotMetadata
 Pieces = list[tuple[str, bytes]]
 SNAPSHOTS_KEPT = 2
 SAVE_MAX_S = 0.002
+HUNG_S = 0.02
+"""Up to so long after a disk has stopped to hang it goes on with its work."""
 
 
 class Platter:
@@ -147,7 +149,7 @@ class MemoryDisk:
 
     def _saved(self, ready: Ready, done: Deferred[None]) -> None:
         if self._platter.hangs:
-            self._later(self._saved, ready, done)
+            self._clock.callLater(HUNG_S, self._saved, ready, done)
             return
         self._saving = None
         self._write(ready)

@@ -167,7 +167,8 @@ class SimulatedNode:
         self.clock.pause(seconds)
 
     def _deliver(self, message: Message) -> None:
-        self._later(self.replica.step, message)
+        if self.is_up:
+            self.clock.call_now(self.replica.step, message)
 
     def _later(self, function: Callable[..., object], *arguments: object) -> None:
         if self.is_up:

@@ -173,3 +173,31 @@ class TestCommands:
         made = table(ANNA, feature_max=5)
         apply(made, SetFeatureLevel(4))
         assert isinstance(made.apply(SetFeatureLevel(3), time_ms=0), InvalidRequest)
+
+
+class TestTheBytesKept:
+    """The table's bytes are made anew after each change, and only then."""
+
+    def test_no_change_is_missed(self) -> None:
+        """A table that is asked for its bytes all the time says what one asked once says."""
+        often, once = table(ANNA, BERT, feature_max=3), table(ANNA, BERT, feature_max=3)
+        commands: list[MembersCommand] = [
+            InitCluster(5),
+            Invite("n1", "x:1", "x:2"),
+            Invite("n2", "x:1", "x:2"),
+            Uninvite("n1"),
+            UpdateMember(member(BERT, port=2, feature_max=3)),
+            SetFeatureLevel(2),
+        ]
+        for command in commands:
+            before = often.encode()
+            apply(often, command)
+            apply(once, command)
+            assert often.encode() != before
+        for voters in ((BERT,), (ANNA, BERT)):
+            before = often.encode()
+            for made in (often, once):
+                made.apply_conf_change(b"", ConfState(voters=voters))
+            assert often.encode() != before
+        assert often.encode() == once.encode()
+        assert often.encode() is often.encode()

@@ -21,6 +21,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from heapq import merge
 from itertools import islice
 
 import msgspec
@@ -86,7 +87,9 @@ class History:
 
     Invariant: ``compact_revision <= revision``, and every version not superseded at or before
     ``compact_revision`` is in ``_newest`` or in its key's ``_past``, oldest first, and counted once in
-    ``digest``. A key is in ``_order`` as long as it is in ``_newest``.
+    ``digest``. Every key of ``_newest`` is either in ``_living`` or, if a tombstone is its newest
+    version, in ``_dead``: apart, because a command over a range must not walk past all that was
+    deleted there in the last ten thousand revisions.
 
     :param pinned_bytes_max: what may wait for pins before the oldest of them is broken; local
     """
@@ -97,7 +100,8 @@ class History:
         self.digest = 0
         self.retention = Retention()
         self.live_count = 0
-        self._order = Order()
+        self._living = Order()
+        self._dead = Order()
         self._newest: Table[bytes] = Table()
         self._past: Table[list[bytes]] = Table()
         self._open = Superseded(1, [])
@@ -138,7 +142,11 @@ class History:
 
         Nothing may be written meanwhile.
         """
-        return islice(self._order.walk(start, end), count)
+        return islice(merge(self._living.walk(start, end), self._dead.walk(start, end)), count)
+
+    def living(self, start: bytes, end: bytes = b"") -> Iterator[bytes]:
+        """Walk the keys in ``[start, end)`` that exist now; nothing may be written meanwhile."""
+        return self._living.walk(start, end)
 
     def kept(self, key: bytes, *, revision: int, floor: int) -> list[bytes]:
         """Return the versions of ``key`` written by ``revision`` and history only after ``floor``.
@@ -167,7 +175,7 @@ class History:
         old = self._newest.get(key)
         created, version = revision, 1
         if old is None:
-            self._order.add(key)
+            self._living.add(key)
             self.live_count += 1
         else:
             was_created, modified, versions = lineage(old)
@@ -176,6 +184,8 @@ class History:
                 created, version = was_created, versions + 1
                 self._open.add(key, old)
             else:
+                self._dead.remove(key)
+                self._living.add(key)
                 self.live_count += 1
             self._keep(key, old)
         return self._write(KeyValue(key, value, created, revision, version))
@@ -190,6 +200,8 @@ class History:
             return None
         assert old.mod_revision < self._open.revision
         self._open.add(key, record)
+        self._living.remove(key)
+        self._dead.add(key)
         self.live_count -= 1
         self._keep(key, record)
         self._write(KeyValue(key, b"", 0, self._open.revision, 0))
@@ -277,7 +289,7 @@ class History:
             del self._past[key]
         if superseded_at([newest], 0) <= safe:
             del self._newest[key]
-            self._order.remove(key)
+            self._dead.remove(key)
 
     # Pins
 
@@ -308,7 +320,7 @@ class History:
         :param past: the versions before the newest, oldest first; mostly none
         """
         _, _, version = lineage(newest)
-        self._order.add(key)
+        (self._living if version else self._dead).add(key)
         self._newest[key] = newest
         self.digest += digest(newest)
         self.live_count += version > 0

@@ -8,6 +8,7 @@ more with each command that changed something. Who wants consistency reads throu
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import islice
 from typing import assert_never
 
 from raftdb.errors import Compacted, InvalidRequest, TooLarge
@@ -112,16 +113,13 @@ class KeyValueStore:
         self, command: DeleteRange
     ) -> tuple[DeleteResult | InvalidRequest, tuple[KeyValue, ...]]:
         history = self._history
-        keys = []
-        for key in history.visit(command.start, command.end):
-            if history.current(key) is not None:
-                keys.append(key)
-                if len(keys) > COMMAND_KEYS_MAX:
-                    refusal = TooLarge(
-                        f"the range holds more than {COMMAND_KEYS_MAX} keys, the most that one"
-                        " command deletes; delete it in parts"
-                    )
-                    return refusal, ()
+        keys = list(islice(history.living(command.start, command.end), COMMAND_KEYS_MAX + 1))
+        if len(keys) > COMMAND_KEYS_MAX:
+            refusal = TooLarge(
+                f"the range holds more than {COMMAND_KEYS_MAX} keys, the most that one command"
+                " deletes; delete it in parts"
+            )
+            return refusal, ()
         for key in keys:
             history.delete(key)
         changes = history.commit()

@@ -95,7 +95,7 @@ class TestBoundedSteps:
             store.apply(Put(tuple((b"key %d" % n, b"v") for n in range(first, first + 1_000))))
         history = store._history
         assert max(map(len, history._newest._pieces)) < 1_000
-        assert len(history._order._blocks) < 100_000 / (BLOCK_KEYS_MAX / 4)
+        assert len(history._living._blocks) < 100_000 / (BLOCK_KEYS_MAX / 4)
 
     def test_the_garbage_collector_has_nothing_to_walk(self) -> None:
         """What holds only bytes is not tracked: a full collection costs the same at any size."""
@@ -104,5 +104,5 @@ class TestBoundedSteps:
         gc.collect()
         history = store._history
         assert not any(map(gc.is_tracked, history._newest._pieces))
-        assert not any(map(gc.is_tracked, history._order._blocks))
+        assert not any(map(gc.is_tracked, history._living._blocks))
         assert not gc.is_tracked(history.kept(b"00007", revision=1, floor=0)[0])

@@ -144,10 +144,20 @@ def _check_role(state: State) -> None:
             assert state.leader is None, "a pre-candidate follows somebody"
         case Role.FOLLOWER:
             assert state.leader != state.id, "a follower follows itself"
+    if state.role in {Role.CANDIDATE, Role.PRE_CANDIDATE}:
+        _check_campaign(state)
     if state.role is not Role.LEADER:
         assert state.transferee is None, "only a leader hands leadership over"
         assert len(state.reads) == 0, "only a leader confirms reads"
         assert state.uncommitted_bytes == 0, "only a leader has proposals"
+
+
+def _check_campaign(state: State) -> None:
+    """No node campaigns while a change is unapplied that it knows to be committed [2]."""
+    log = state.log
+    for index in range(max(log.applied + 1, log.first_index), log.committed + 1):
+        entry = log.entries(index, index + 1, 1)[0]
+        assert entry.change is None, f"campaigns, and the change at {index} is not applied [2]"
 
 
 def _check_leader(state: State) -> None:

@@ -22,15 +22,10 @@ class PromptServer(Server):
     def write(self, data: bytes) -> None:
         """Send ``data``, now as far as possible."""
         if self._goes_at_once():
-            try:
-                sent = self.socket.send(data)
-            except OSError:
-                # The kernel is full, or it is no matter of the writer's: the reactor meets the error
-                # with what is kept, and tells the protocol in a call of its own.
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
+            sent = self.writeSomeData(data)
+            # An error is none of the writer's: the reactor meets it with what is kept, and says so
+            # to the protocol in a call of its own.
+            data = data[sent:] if isinstance(sent, int) else data
         super().write(data)
 
     def _goes_at_once(self) -> bool:

@@ -216,7 +216,8 @@ class NodeClock:
         self._seconds = seconds or clock.seconds
         self._watch = watch
         self._dead = False
-        self._paused_until_s = 0.0
+        self.paused_until_s = 0.0
+        """When the latest pause ends or ended, by the simulation's clock."""
 
     def seconds(self) -> float:
         """Return the time; the same on all nodes, and monotonic."""
@@ -230,7 +231,7 @@ class NodeClock:
         **kw: Any,
     ) -> Call:
         """Call back after ``delay`` seconds, or when the pause is over, unless the node died."""
-        if self._paused_until_s:
+        if self.paused_until_s:
             delay = max(delay, self.pause_left_s)
         return self._clock.schedule(delay, callable, args, kw, self)
 
@@ -244,15 +245,15 @@ class NodeClock:
     @property
     def pause_left_s(self) -> float:
         """For how long nothing will happen on this node, 0 while it is not paused."""
-        return max(0.0, self._paused_until_s - self._clock.seconds())
+        return max(0.0, self.paused_until_s - self._clock.seconds())
 
     def pause(self, seconds: float) -> None:
         """Let nothing happen on this node for so long; it all happens at once afterwards."""
         now_s = self._clock.seconds()
-        self._paused_until_s = max(self._paused_until_s, now_s + seconds)
+        self.paused_until_s = max(self.paused_until_s, now_s + seconds)
         for call in self._calls():
-            if call.due_s < self._paused_until_s:
-                call.reset(self._paused_until_s - now_s)
+            if call.due_s < self.paused_until_s:
+                call.reset(self.paused_until_s - now_s)
 
     def kill(self) -> None:
         """Let nothing happen on this node ever again."""

@@ -71,6 +71,8 @@ class Cluster:
         self.wall_steps_ms: dict[str, int] = {}
         """By how much a node's wall clock is wrong."""
         self.safety = Safety(remembers=True)
+        self.watch: Callable[[SimulatedNode], None] = lambda _: None
+        """Is shown a node after every event on it that it survived."""
         self.failures: list[Failure] = []
         """Why nodes crashed by themselves, all of them."""
         self._fast_failover = fast_failover

@@ -95,4 +95,6 @@ def nothing_unheard() -> Iterator[None]:
         yield
     finally:
         globalLogPublisher.removeObserver(unheard)
-    assert not unheard.failures, unheard.failures[0].getTraceback()
+    for failure in unheard.failures:
+        assert failure.value is not None
+        raise AssertionError(f"{in_words(failure.value)}\n{failure.getTraceback()}")

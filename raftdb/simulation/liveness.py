@@ -91,13 +91,14 @@ class Liveness:
         :raises AssertionError: none succeeded in time
         """
         cluster = self._cluster
-        partial = self._partial and not cluster.lost_a_node
-        shape = self._rng.choice(SHAPES) if partial else SHAPES[0]
-        nodes = [node for node in cluster.nodes.values() if not node.is_lost]
-        for node in nodes:
+        for node in list(cluster.nodes.values()):
             # A node that is down has a configuration, too, that may come into force.
             node.machinery.mend()
             node.boot_if_down()
+        # Only now it is known who is lost: a damaged node refuses to start.
+        nodes = [node for node in cluster.nodes.values() if not node.is_lost]
+        partial = self._partial and not cluster.lost_a_node
+        shape = self._rng.choice(SHAPES) if partial else SHAPES[0]
         good = healthy_majority(cluster, self._rng) if shape == "majority" else nodes
         told = [f"{shape}; good are", *(node.name for node in good)]
         cluster.network.clear_weather()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
+from raftdb.simulation.ambush import Ambush
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.node import Machinery, SimulatedNode
@@ -13,6 +14,8 @@ from raftdb.simulation.node import Machinery, SimulatedNode
 FAULTS = (
     "kill",
     "kill all",
+    "burst",
+    "ambush",
     "isolate",
     "deafen",
     "bridge",
@@ -30,8 +33,6 @@ FAULTS = (
     "wipe",
 )
 """Everything that can go wrong, by name."""
-
-HOUR_MS = 3_600_000
 
 
 class Nemesis:
@@ -56,9 +57,12 @@ class Nemesis:
         self._interval_s = interval_s
         self._stopped = False
         self._lost = False
+        self._ambush = Ambush(cluster, rng)
         acts: dict[str, Callable[[], None]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
+            "burst": self._burst,
+            "ambush": self._lie_in_wait,
             "isolate": self._isolate,
             "deafen": self._deafen,
             "bridge": self._bridge,
@@ -84,10 +88,11 @@ class Nemesis:
     def cease(self) -> None:
         """Begin nothing new, and repair nothing either: what is broken stays so."""
         self._stopped = True
+        self._ambush.leave()
 
     def stop(self) -> None:
         """Begin nothing new, and make everything good again."""
-        self._stopped = True
+        self.cease()
         self._cluster.heal()
 
     def _schedule(self) -> None:
@@ -118,14 +123,40 @@ class Nemesis:
     def _kill_one(self, node: SimulatedNode) -> None:
         if node.is_up:
             node.kill()
-            self._later(0.05, 2.0, node.boot_if_down)
+            quickly = self._rng.random() < 0.3
+            self._later(*((0.0, 0.03) if quickly else (0.05, 2.0)), node.boot_if_down)
 
     def _kill_all(self) -> None:
         for node in self._cluster.nodes.values():
             self._kill_one(node)
 
+    def _burst(self) -> None:
+        """Kill one node over and over, so soon after each start that little is saved or forgotten."""
+        node, at_s = self._victim(), 0.0
+        for _ in range(self._rng.randint(2, 6)):
+            self._later(at_s, at_s, node.kill)
+            at_s += self._rng.choice((0.001, 0.02, 0.1)) * self._rng.random()
+            self._later(at_s, at_s, node.boot_if_down)
+            at_s += self._rng.choice((0.003, 0.03, 0.3)) * self._rng.random()
+
+    def _lie_in_wait(self) -> None:
+        """Have something happen to a node just when it does what matters."""
+        deeds: dict[str, Callable[[SimulatedNode], None]] = {
+            "die": self._kill_one,
+            "die with all others": lambda _: self._kill_all(),
+            "be cut off": self._cut_off,
+            "stand still": self._pause_one,
+            "have its disk hang": self._hang_one,
+            "hand leadership over": lambda _: self._transfer(),
+        }
+        name = self._rng.choice(tuple(deeds))
+        deed = deeds[name]
+        self._ambush.lie(name, lambda node: None if self._stopped else deed(node))
+
     def _pause(self) -> None:
-        node = self._victim()
+        self._pause_one(self._victim())
+
+    def _pause_one(self, node: SimulatedNode) -> None:
         if node.is_up:
             node.pause(self._rng.uniform(0.05, 2.0))
 
@@ -135,8 +166,19 @@ class Nemesis:
             leader.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
 
     def _wall_clock(self) -> None:
-        steps_ms = self._cluster.wall_steps_ms
-        steps_ms[self._victim().name] = self._rng.choice((-24, -1, 1, 24)) * HOUR_MS
+        """Set one node's wall clock, or all nodes', by milliseconds or by years, or to and fro."""
+        nodes = list(self._cluster.nodes)
+        chosen = nodes if self._rng.random() < 0.3 else [self._victim().name]
+        step_ms = int(10 ** self._rng.uniform(1.0, 11.0)) * self._rng.choice((-1, 1))
+        self._set_clocks(chosen, step_ms)
+        if self._rng.random() < 0.3:
+            for number in range(1, 20):
+                at_s = number * self._rng.uniform(0.0, 0.1)
+                self._later(at_s, at_s, partial(self._set_clocks, chosen, step_ms * (number % 2)))
+
+    def _set_clocks(self, names: Sequence[str], step_ms: int) -> None:
+        for name in names:
+            self._cluster.wall_steps_ms[name] = step_ms
 
     # -- the network --
 
@@ -144,6 +186,10 @@ class Nemesis:
         names = list(self._cluster.nodes)
         group = self._rng.sample(names, self._rng.randint(1, len(names)))
         self._cluster.network.isolate(*group)
+        self._later(0.1, 3.0, self._cluster.network.mend)
+
+    def _cut_off(self, node: SimulatedNode) -> None:
+        self._cluster.network.isolate(node.name)
         self._later(0.1, 3.0, self._cluster.network.mend)
 
     def _deafen(self) -> None:
@@ -174,13 +220,16 @@ class Nemesis:
         weather = self._cluster.network.weather
         weather.loss = self._rng.choice((0.0, 0.05, 0.3))
         weather.repetition = self._rng.choice((0.0, 0.2))
-        weather.stragglers = self._rng.choice((0.0, 0.0, 0.05))
+        weather.stragglers = self._rng.choice((0.0, 0.0, 0.05, 0.3))
         weather.delay_max_s = self._rng.choice((0.002, 0.02, 0.1))
 
     # -- disks --
 
     def _hang(self) -> None:
-        machinery = self._victim().machinery
+        self._hang_one(self._victim())
+
+    def _hang_one(self, node: SimulatedNode) -> None:
+        machinery = node.machinery
         machinery.hangs = True
         self._later(0.1, 2.0, lambda: self._release(machinery))
 
@@ -209,8 +258,12 @@ class Nemesis:
         return not self._lost and self._cluster.first_size >= 3
 
     def _slow_disk(self) -> None:
-        machinery = self._victim().machinery
-        machinery.save_max_s = self._rng.choice((0.002, 0.02, 0.1))
+        """Let one disk, or every one, take its time from now on."""
+        everybody = self._rng.random() < 0.3
+        nodes = list(self._cluster.nodes.values()) if everybody else [self._victim()]
+        save_max_s = self._rng.choice((0.002, 0.02, 0.1))
+        for node in nodes:
+            node.machinery.save_max_s = save_max_s
 
     def _fail(self) -> None:
         node = self._victim()

@@ -183,6 +183,7 @@ class SimulatedNode:
     def _watch(self) -> None:
         if self.is_up:
             self.cluster.check(self)
+            self.cluster.watch(self)
 
     def _role_changed(self, role: Role, leader: MemberID | None, term: int) -> None:
         assert leader is None or term > 0

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from raftdb.raft import invariants
 from raftdb.raft.node import RawNode
 from raftdb.raft.types import Entry, EntryID, HardState, MemberID, Role
+
+
+class _Durable(NamedTuple):
+    """What a node knew to be durable, and up to where it had applied its log."""
+
+    hard_state: HardState
+    last: EntryID
+    applied: int
 
 
 @dataclass(slots=True)
@@ -29,20 +38,30 @@ class Safety:
     previous: dict[EntryID, EntryID] = field(default_factory=dict)
     committed: dict[int, Entry] = field(default_factory=dict)
     remembers: bool = False
+    commit_max: int = 0
+    """The highest index that any node ever knew to be committed."""
     _observations: dict[MemberID, invariants.Observation] = field(default_factory=dict)
     _seen: dict[MemberID, EntryID] = field(default_factory=dict)
-    _durable: dict[MemberID, tuple[HardState, EntryID]] = field(default_factory=dict)
+    _durable: dict[MemberID, _Durable] = field(default_factory=dict)
+    _changes: list[int] = field(default_factory=list)
+    """Indexes of committed changes of the configuration, in the order in which they were seen."""
+    _begun: dict[int, EntryID] = field(default_factory=dict)
+    """The end of each leader's log when it was elected, by its term."""
+    _asked: dict[MemberID, list[int]] = field(default_factory=dict)
+    """What was committed anywhere when this process of a node asked for its n-th read."""
 
     def restarted(self, member: MemberID) -> None:
         """Note that ``member`` lost what was not durable; its next state is compared with nothing."""
         self._observations.pop(member, None)
         self._seen.pop(member, None)
+        self._asked.pop(member, None)
 
     def check(self, node: RawNode) -> None:
         """Check one node after one input.
 
         :raises AssertionError: naming the property that is broken
         """
+        self._check_reads(node)
         before = self._observations.get(node.id)
         now = invariants.check(node.state, before)
         if now is before:
@@ -55,7 +74,10 @@ class Safety:
             assert leader == node.id, f"Election Safety: {leader} and {node.id} led {node.term}"
             if before is None or before.role is not Role.LEADER:
                 self._check_completeness(node)
+                self._begun[node.term] = node.state.log.last
         self._check_matching(node)
+        if before is not None:
+            self._check_counting(node, before)
         self._check_committed(node, before.committed.index if before else 0)
 
     def applied(self, entry: Entry) -> None:
@@ -73,7 +95,7 @@ class Safety:
         log, durable = node.state.log, node.state.durable
         known = self._durable.get(node.id)
         if restarted and known is not None:
-            before, last = known
+            before, last, applied = known
             assert durable.term >= before.term, (
                 f"{node.id.id} forgot its term: {before.term} was durable, now it is {durable.term}"
             )
@@ -82,8 +104,28 @@ class Safety:
             assert log.last >= last, (
                 f"{node.id.id} forgot durable entries: its log ended at {last}, now at {log.last}"
             )
+            for index in self._changes:
+                assert not durable.commit < index <= applied, (
+                    f"{node.id.id} forgot that the change at {index}, which was in force, is committed"
+                )
         if log.unstable_snapshot is None:
-            self._durable[node.id] = (durable, now.saved)
+            self._durable[node.id] = _Durable(durable, now.saved, log.applied)
+
+    def _check_reads(self, node: RawNode) -> None:
+        """Reads (Thesis §6.4): an index is not below what was committed when it was asked for."""
+        state = node.state
+        asked = self._asked.setdefault(node.id, [])
+        if len(asked) < state.read_counter:
+            asked += [self.commit_max] * (state.read_counter - len(asked))
+        for read in state.read_states:
+            counter = read.id.counter
+            assert counter <= len(asked), (
+                f"{node.id.id} got an answer to read {counter}, which this process never asked for"
+            )
+            assert read.index >= asked[counter - 1], (
+                f"{node.id.id} may read at {read.index}, but {asked[counter - 1]} was committed when it"
+                " asked"
+            )
 
     def _check_matching(self, node: RawNode) -> None:
         """Log Matching: one name, one entry, one predecessor; walked only as far as is new."""
@@ -103,6 +145,18 @@ class Safety:
             if settled:
                 return
 
+    def _check_counting(self, node: RawNode, before: invariants.Observation) -> None:
+        """What nobody knew to be committed, its leader counted, in its own term (Paper §5.4.2)."""
+        committed = node.state.committed
+        if committed.index <= self.commit_max:
+            return
+        led = Role.LEADER in {before.role, node.role}
+        assert led, f"{node.id.id} committed {committed.index} first, and does not lead"
+        assert committed.term == node.term, (
+            f"{node.id.id} committed {committed.term}.{committed.index} in term {node.term}: an entry of"
+            " an old term is not committed by counting (Fig. 8)"
+        )
+
     def _check_committed(self, node: RawNode, before: int) -> None:
         """State Machine Safety, already when committing: one index, one entry."""
         log = node.state.log
@@ -110,6 +164,22 @@ class Safety:
             entry = log.entries(index, index + 1, 1)[0]
             known = self.committed.setdefault(index, entry)
             assert known == entry, f"two entries are committed at {index}: {known.id}, {entry.id}"
+            if index > self.commit_max and entry.change is not None:
+                self._changes.append(index)
+        if log.committed > before and node.role is Role.LEADER:
+            self._check_later_leaders(node)
+        self.commit_max = max(self.commit_max, log.committed)
+
+    def _check_later_leaders(self, node: RawNode) -> None:
+        """Leader Completeness, where the leader was elected before the commit was known."""
+        committed = node.state.committed
+        for term, last in self._begun.items():
+            name: EntryID | None = last if term > node.term else None
+            while name is not None and name.index > committed.index:
+                name = self.previous.get(name)
+            assert name in {None, committed}, (
+                f"Leader Completeness: {committed} is committed, and the leader of {term} has {name}"
+            )
 
     def _check_completeness(self, node: RawNode) -> None:
         """Leader Completeness: a new leader has everything that is committed anywhere."""

@@ -10,7 +10,7 @@ from random import Random
 from twisted.python.failure import Failure
 
 from raftdb.database import Level
-from raftdb.errors import RaftDBError, Refused
+from raftdb.errors import RaftDBError, Refused, Timeout
 from raftdb.kv.commands import Absent, ValueIs
 from raftdb.kv.values import CompareAndSwapResult, DeleteResult, KeyValue, PutResult
 from raftdb.simulation.cluster import Cluster
@@ -23,6 +23,12 @@ KINDS = ("put", "put", "put all", "delete", "swap", *(level.value for level in L
 
 PATIENCE_S = 2.0
 """A client's own deadline: a killed node answers nobody."""
+
+TIMEOUT_S = PATIENCE_S / 2
+"""What nodes are told; a node that runs answers by then, if only that it does not know."""
+
+EARLY = 0.8
+"""Of the time it is told, no node gives up before so much of it: clocks differ by a little."""
 
 
 class Record:
@@ -127,11 +133,19 @@ class _Attempt:
         self.asked_s = client.cluster.clock.seconds()
         self.over = False
         self.operation: Operation | None = None
-        client.cluster.clock.callLater(PATIENCE_S, self.end)
+        client.cluster.clock.callLater(PATIENCE_S, self._give_up)
 
     @property
     def now_s(self) -> float:
         return self.client.cluster.clock.seconds()
+
+    def _give_up(self) -> None:
+        node = self.node
+        excused = not node.is_up or self.boot != f"{node.name}/{node.boots}"
+        assert self.over or excused or node.clock.paused_until_s >= self.asked_s, (
+            f"{node.name} left a client without an answer for {PATIENCE_S} s"
+        )
+        self.end()
 
     def end(self) -> None:
         """Go on with the next operation; an answer that comes later is of no interest."""
@@ -159,6 +173,10 @@ class _Attempt:
         """Write up a refusal; what is unknown stays in the history without an answer."""
         error = failure.value
         assert isinstance(error, RaftDBError), failure
+        waited_s = self.now_s - self.asked_s
+        assert not isinstance(error, Timeout) or waited_s > EARLY * TIMEOUT_S, (
+            f"{self.node.name} gave up after {waited_s:.3f} s instead of {TIMEOUT_S} s"
+        )
         if not self.over and self.operation is not None and isinstance(error, Refused):
             self.record.history.refuse(self.operation)
         self.end()
@@ -175,7 +193,7 @@ class _Put(_Attempt):
         """Ask the node."""
         pairs = tuple(self._pairs.items())
         self.operation = self.record.history.invoke(self.client.number, Write(pairs))
-        asked = self.node.database.put(pairs, timeout_s=PATIENCE_S / 2)
+        asked = self.node.database.put(pairs, timeout_s=TIMEOUT_S)
         asked.addCallback(self._written).addErrback(self.failed)
 
     def _written(self, result: PutResult) -> None:
@@ -194,7 +212,7 @@ class _Delete(_Attempt):
         """Ask the node."""
         write = Write(((self._key, None),))
         self.operation = self.record.history.invoke(self.client.number, write)
-        asked = self.node.database.delete([self._key], timeout_s=PATIENCE_S / 2)
+        asked = self.node.database.delete([self._key], timeout_s=TIMEOUT_S)
         asked.addCallback(self._deleted).addErrback(self.failed)
 
     def _deleted(self, result: DeleteResult) -> None:
@@ -220,7 +238,7 @@ class _Swap(_Attempt):
         self.operation = self.record.history.invoke(self.client.number, swap)
         expected = Absent() if self._seen is None else ValueIs(self._seen)
         asked = self.node.database.compare_and_swap(
-            self._key, expected, self._value, timeout_s=PATIENCE_S / 2
+            self._key, expected, self._value, timeout_s=TIMEOUT_S
         )
         asked.addCallback(self._swapped).addErrback(self.failed)
 
@@ -244,7 +262,7 @@ class _Get(_Attempt):
         """Ask the node."""
         if self._level is Level.CONSISTENT:
             self.operation = self.record.history.invoke(self.client.number, Read(self._key))
-        asked = self.node.database.get(self._key, self._level, timeout_s=PATIENCE_S / 2)
+        asked = self.node.database.get(self._key, self._level, timeout_s=TIMEOUT_S)
         asked.addCallback(self._found).addErrback(self.failed)
 
     def _found(self, found: KeyValue | None) -> None:

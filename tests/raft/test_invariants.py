@@ -12,7 +12,17 @@ from raftdb.raft.node import RawNode
 from raftdb.raft.progress import ProgressState
 from raftdb.raft.state import State
 from raftdb.raft.storage import MemoryStorage
-from raftdb.raft.types import Entry, EntryID, HardState, Role
+from raftdb.raft.types import (
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
+    Entry,
+    EntryID,
+    HardState,
+    ReadID,
+    ReadState,
+    Role,
+)
 from raftdb.simulation.network import Network, member
 from raftdb.simulation.safety import Safety
 
@@ -175,6 +185,13 @@ def _pre_candidate_with_leader(state: State) -> None:
     state.role = Role.PRE_CANDIDATE
 
 
+def _campaigns_with_an_unapplied_change(state: State) -> None:
+    change = ConfChange((ConfChangeSingle(ConfChangeKind.REMOVE, C),))
+    state.log.append((Entry(1, state.log.last_index + 1, change=change),))
+    state.log.commit_to(state.log.last_index)
+    state.role, state.leader = Role.PRE_CANDIDATE, None
+
+
 class TestOthers:
     """What must be true of who does not lead."""
 
@@ -188,6 +205,7 @@ class TestOthers:
             _candidate_for_another,
             _candidate_with_leader,
             _pre_candidate_with_leader,
+            _campaigns_with_an_unapplied_change,
         ],
     )
     def test_a_wrong_state_is_called_wrong(self, spoil: Callable[[State], None]) -> None:
@@ -349,6 +367,79 @@ class TestSafety:
         assert network["b"].role is Role.LEADER
         with pytest.raises(AssertionError):
             safety.check(network["b"])
+
+    def test_leader_completeness_when_the_commit_comes_later(self) -> None:
+        """The leader of term 5 was elected without an entry that the leader of term 1 then counts."""
+        network, safety = _leading(), Safety()
+        safety.check(network["a"])
+        safety._begun[5] = EntryID(5, 3)
+        safety.previous[EntryID(5, 3)] = EntryID(1, 2)
+        safety.check(network["a"])
+        network.propose("a", b"y")
+        with pytest.raises(AssertionError, match="the leader of 5 has"):
+            safety.check(network["a"])
+
+    def test_an_old_term_is_not_counted(self) -> None:
+        """Fig. 8: a leader of term 2 commits what is of term 1, and no more."""
+        network = Network(3)
+        network.load("a", [1], term=1)
+        node = network["a"]
+        safety = Safety()
+        safety.check(node)
+        node.state.role, node.state.leader = Role.LEADER, A
+        node.state.term, node.state.vote = 2, A
+        node.state.durable = HardState(2, A, 0)
+        node.state.log.append((Entry(2, 2),))
+        node.state.log.commit_to(1)
+        with pytest.raises(AssertionError, match="by counting"):
+            safety._check_counting(node, invariants.observe(node.state))
+
+    def test_only_a_leader_commits_first(self) -> None:
+        """A follower knows what a leader knew before."""
+        network, safety = Network(3), Safety()
+        node = network.load("b", [1, 1], commit=1)
+        safety.check(node)
+        node.state.log.commit_to(2)
+        with pytest.raises(AssertionError, match="does not lead"):
+            safety.check(node)
+
+    def test_a_read_below_what_was_committed_when_it_was_asked_for(self) -> None:
+        """Thesis §6.4."""
+        network = _leading()
+        safety, node = Safety(), network["a"]
+        safety.check(node)
+        read = node.read_index()
+        safety.check(node)
+        node.state.read_states.append(ReadState(read, node.commit))
+        safety.check(node)
+        node.state.read_states.append(ReadState(read, node.commit - 1))
+        with pytest.raises(AssertionError, match="was committed when it asked"):
+            safety.check(node)
+
+    def test_an_answer_to_a_read_of_another_life(self) -> None:
+        """Names of reads must not come back [12]."""
+        network = _leading()
+        safety, node = Safety(), network["a"]
+        node.state.read_states.append(ReadState(ReadID(A, 0, 1), 9))
+        with pytest.raises(AssertionError, match="never asked for"):
+            safety.check(node)
+
+    def test_a_change_that_was_in_force_is_known_to_be_committed(self) -> None:
+        """Over a restart, too [2]."""
+        network, safety = Network(3), Safety(remembers=True)
+        change = ConfChange((ConfChangeSingle(ConfChangeKind.REMOVE, C),))
+        storage = MemoryStorage(
+            hard_state=HardState(1, None, 1),
+            conf_state=network.conf_state,
+            entries=(Entry(1, 1, change=change),),
+        )
+        node = network.start("a", storage).node
+        node.state.log.applied = 1
+        safety.check(node)
+        storage.set_hard_state(HardState(1, None, 0))
+        safety.restarted(A)
+        with pytest.raises(AssertionError, match="is committed"):
+            safety.check(network.start("a", storage).node)
 
     def test_all_nodes_at_once(self) -> None:
         """A healthy cluster passes."""

@@ -100,7 +100,20 @@ def _ack_before_fsync(patch: pytest.MonkeyPatch) -> None:
 
 
 def _hard_state_lost_with_segments(patch: pytest.MonkeyPatch) -> None:
-    header = SegmentHeader
+    """Here each batch repeats the hard state; the bug is that of logs where only changes of it do.
+
+    With batches as they are, a header without it would be harmless: a segment is deleted only when
+    entries follow it, and they came with a hard state.
+    """
+    header, append = SegmentHeader, wal.Wal.append
+
+    def sparing(self: wal.Wal, record: Any, *rest: Any) -> Any:
+        known, new = self._hard_state, record.hard_state
+        if new is not None and (new.term, new.vote) == (known.term, known.vote):
+            record = record._replace(hard_state=None)
+        return append(self, record, *rest)
+
+    patch.setattr(wal.Wal, "append", sparing)
 
     def empty(**fields: Any) -> SegmentHeader:
         return header(**{**fields, "hard_state": HardState()})
@@ -278,6 +291,7 @@ def _everywhere(patch: pytest.MonkeyPatch, module: Any, name: str, new: object) 
 
 
 _BUSY: dict[str, Any] = {"clients": 6, "keys": 1, "pause_s": 0.02}
+_READING: dict[str, Any] = {"clients": 6, "keys": 1, "pause_s": 0.02}
 _ONE_BY_ONE = Limits(append_bytes_max=1, inflight_messages_max=1)
 _ROTATING: dict[str, Any] = {
     "durable": True,
@@ -292,11 +306,16 @@ BUGS = (
         "RequestVote before its fsync",
         _request_vote_before_fsync,
         20,
-        _plan("kill all", "slow disk", "isolate"),
+        _plan("ambush", "burst", "slow disk", interval_s=0.15),
     ),
     Bug("own match counted at propose", _own_match_at_propose, 5, _plan("kill")),
-    Bug("acknowledged before the fsync", _ack_before_fsync, 20, _plan("kill all", "slow disk")),
-    Bug("ReadIndex confirmed by an older round", _older_round, 50, _plan("pause", **_BUSY)),
+    Bug(
+        "acknowledged before the fsync",
+        _ack_before_fsync,
+        20,
+        _plan("ambush", "kill all", "slow disk", interval_s=0.15),
+    ),
+    Bug("ReadIndex confirmed by an older round", _older_round, 30, _plan("pause", **_BUSY)),
     Bug("log cut in the middle", _cut_in_the_middle, 30, _plan("rot", durable=True)),
     Bug("nothing rewritten", _nothing_rewritten, 50, _plan("fail", "kill", durable=True)),
     Bug("truncating on a duplicate", _truncate_on_duplicate, 20, _plan("weather", "kill")),
@@ -318,42 +337,43 @@ BUGS = (
     Bug("pre-vote ignored", _no_pre_vote, 10, _plan(manners=True)),
     Bug("check-quorum off", _no_check_quorum, 5, _plan(manners=True)),
     Bug("hung disk keeps its leader", _hung_leader_reigns, 5, _plan(manners=True)),
-)
-
-NOT_FOUND_YET = (
     Bug(
         "commit of an old term by counting",
         _old_term_by_counting,
-        200,
-        _plan("kill", "isolate", "weather", interval_s=0.12, limits=_ONE_BY_ONE),
+        30,
+        _plan("kill", "ambush", "weather", interval_s=0.12, limits=_ONE_BY_ONE),
     ),
     Bug(
         "ReadIndex counter restarts",
         _counter_restarts,
-        200,
-        _plan("kill", "weather", "transfer", interval_s=0.15, clients=6, keys=1),
+        30,
+        _plan("burst", "ambush", "weather", interval_s=0.15, **_READING),
     ),
     Bug(
         "read before the own-term commit",
         _read_before_own_commit,
-        50,
-        _plan("kill", "transfer", "slow disk", interval_s=0.2, **_BUSY),
+        30,
+        _plan("ambush", "slow disk", "transfer", interval_s=0.15, **_READING),
     ),
     Bug(
         "hard state lost with segments",
         _hard_state_lost_with_segments,
-        200,
-        _plan("kill", **_ROTATING),
+        30,
+        _plan("kill", "burst", **_ROTATING),
     ),
     Bug(
         "campaign with an unapplied change",
         _campaign_unapplied,
-        100,
-        _plan("kill all", "transfer", "isolate", "hang", reconfigure=True, storm_s=6.0),
+        30,
+        _plan("ambush", "transfer", "slow disk", reconfigure=True, interval_s=0.15),
     ),
-    Bug("wall clock", _wall_clock, 20, _plan("wall clock", "pause", interval_s=0.1, **_BUSY)),
+    Bug(
+        "wall clock",
+        _wall_clock,
+        30,
+        _plan("wall clock", "isolate", "pause", interval_s=0.2, liveness=True, **_BUSY),
+    ),
 )
-"""Bugs that the simulator has not met within the seeds tried so far; nobody claims that it does."""
 
 
 def seeds_needed(bug: Bug) -> tuple[int, str] | None:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench chaos simulate test lint types layers core parts processes clean
+.PHONY: help demo bench chaos fuzz simulate test lint types layers core parts processes clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -14,6 +14,7 @@ help:
 	@echo "make simulate      runs simulated clusters under faults until one breaks a promise; Ctrl-C ends it"
 	@echo "make bench         measures a three-node cluster (see docs/benchmarks.md)"
 	@echo "make chaos         faults on real nodes in network namespaces, five minutes (as root)"
+	@echo "make fuzz          lets atheris attack every parser, a minute each (FUZZ=\"--seconds 600\")"
 	@echo "make clean         removes everything made here"
 
 $(READY): pyproject.toml
@@ -40,6 +41,10 @@ simulate: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
+fuzz: $(READY)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
 # The tests on real processes mostly wait, so they run beside the others; what they say comes at the end.
 test: lint types layers core
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target parts processes
@@ -65,4 +70,4 @@ processes: $(READY)
 	$(BIN)/python -m pytest tests/integration tests/chaos
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache .fuzz

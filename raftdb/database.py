@@ -127,6 +127,20 @@ class Database:
 
         return self._read(read, level, leader_only=leader_only, timeout_s=timeout_s)
 
+    def look_up(
+        self, key: bytes, level: Level, *, leader_only: bool, timeout_s: float
+    ) -> KeyValue | Deferred[KeyValue | None] | None:
+        """Read as :meth:`get` does, and return at once what need not be waited for.
+
+        A Deferred that has fired before anybody looked at it costs more than the read itself.
+
+        :raises RaftDBError: what :meth:`get` fails with, where that is known at once
+        """
+        if self._may_answer(level, leader_only=leader_only):
+            return self._machine.kv.get(key)
+        barrier = self._replica.read_barrier(timeout_s)
+        return barrier.addCallback(lambda _: self._machine.kv.get(key))
+
     def range(
         self,
         start: bytes,
@@ -149,18 +163,24 @@ class Database:
         self, read: Callable[[], T], level: Level, *, leader_only: bool, timeout_s: float
     ) -> Deferred[T]:
         try:
-            if level is Level.STALE:
-                if not self._replica.serves:
-                    raise NoLeader("this node is still loading its state")
-                return succeed(read())
-            if leader_only:
-                self.require_leader()
-            # The clock is read and the state is read in the same call: nothing in between [13].
-            if level is Level.DEFAULT and self._replica.lease_fresh():
+            if self._may_answer(level, leader_only=leader_only):
                 return succeed(read())
         except RaftDBError as error:  # also Compacted: the revision is no longer kept
             return fail(error)
         return self._replica.read_barrier(timeout_s).addCallback(lambda _: read())
+
+    def _may_answer(self, level: Level, *, leader_only: bool) -> bool:
+        """Whether the own state may be read at this level in this very call, without a round.
+
+        The clock is read here and the state in the same call: nothing in between [13].
+        """
+        if level is Level.STALE:
+            if not self._replica.serves:
+                raise NoLeader("this node is still loading its state")
+            return True
+        if leader_only:
+            self.require_leader()
+        return level is Level.DEFAULT and self._replica.lease_fresh()
 
     # -- writing ------------------------------------------------------------------------------
 

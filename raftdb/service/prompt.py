@@ -22,10 +22,15 @@ class PromptServer(Server):
     def write(self, data: bytes) -> None:
         """Send ``data``, now as far as possible."""
         if self._goes_at_once():
-            sent = self.writeSomeData(data)
-            # An error is none of the writer's: the reactor meets it with what is kept, and says so
-            # to the protocol in a call of its own.
-            data = data[sent:] if isinstance(sent, int) else data
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                # The kernel is full, or it is no matter of the writer's: the reactor meets the error
+                # with what is kept, and tells the protocol in a call of its own.
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
         super().write(data)
 
     def _goes_at_once(self) -> bool:

@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from raftdb.errors import Overloaded, Timeout
 from raftdb.web.budget import Budget
 from raftdb.web.errors import answer_error
-from raftdb.web.exchange import Exchange, Fields, RequestExchange
+from raftdb.web.exchange import Exchange, RequestExchange, Stand
 from raftdb.web.limits import Limits
 from raftdb.web.messages import Answer, Asked, error_answer
 from raftdb.web.pacing import Pacer
@@ -30,7 +30,7 @@ from raftdb.web.routing import Handler, Match, Routes
 from raftdb.web.seams import Position
 from raftdb.web.targets import split_target
 
-_NEVER_REFUSED = (b"/livez", b"/readyz", b"/api/status")
+_NEVER_REFUSED = frozenset((b"/livez", b"/readyz", b"/api/status"))
 """What an operator needs most when everything waits; none of it ever waits itself."""
 
 _LONG_BYTES = 64 * 1024
@@ -126,6 +126,7 @@ class Dispatcher(Resource):
 
     def _handle(self, exchange: Exchange, asked: Asked, match: Match, handler: Handler) -> None:
         """Have the request answered, now or when its Deferred fires."""
+        began_s = self._clock.seconds()
         result: object
         try:
             result = handler(asked, **match.keywords)
@@ -136,6 +137,7 @@ class Dispatcher(Resource):
         else:
             assert isinstance(result, Answer)
             self._write(exchange, asked, result)
+        self._pacer.worked(self._clock.seconds() - began_s)
 
     def _wait(
         self, exchange: Exchange, asked: Asked, match: Match, answer: Deferred[Answer]
@@ -181,19 +183,15 @@ class Dispatcher(Resource):
         body = b"" if asked.method == b"HEAD" else answer.body
         exchange.answer(answer, self._stand(), body=body)
 
-    def _stand(self) -> Fields:
-        """Return the headers that tell where this node stands."""
+    def _stand(self) -> Stand:
         position = self._position()
-        fields: Fields = (
-            (b"Raftdb-Applied-Index", b"%d" % position.applied_index),
-            (b"Raftdb-Term", b"%d" % position.term),
+        age_s = position.leader_contact_age_s
+        return Stand(
+            position.applied_index,
+            position.term,
+            _quoted(position.leader_id) if position.leader_id else b"",
+            None if age_s is None else int(age_s * 1000),
         )
-        if position.leader_id:
-            fields += ((b"Raftdb-Leader", _quoted(position.leader_id)),)
-        if position.leader_contact_age_s is not None:
-            age_ms = position.leader_contact_age_s * 1000
-            fields += ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % age_ms),)
-        return fields
 
     def _lost(self, failure: Failure) -> None:
         """Log what went wrong while an answer was being written: there is no one to tell."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.server import Request
@@ -16,9 +16,51 @@ from twisted.web.server import version as server_version
 
 from raftdb.web.messages import Answer
 
-__all__ = ["Exchange", "Fields", "RequestExchange", "head_of"]
+__all__ = ["Exchange", "RequestExchange", "Stand", "head_of"]
 
-Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+_Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+
+class Stand(NamedTuple):
+    """Where the node stands when an answer is written, as the headers tell it.
+
+    :param leader_id: as it may stand in a header; empty where nobody is known to lead
+    :param leader_contact_age_ms: None for never
+    """
+
+    applied_index: int
+    term: int
+    leader_id: bytes
+    leader_contact_age_ms: int | None
+
+    def fields(self) -> _Fields:
+        """Return the header fields."""
+        fields: _Fields = (
+            (b"Raftdb-Applied-Index", b"%d" % self.applied_index),
+            (b"Raftdb-Term", b"%d" % self.term),
+        )
+        if self.leader_id:
+            fields += ((b"Raftdb-Leader", self.leader_id),)
+        if self.leader_contact_age_ms is not None:
+            fields += ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % self.leader_contact_age_ms),)
+        return fields
+
+    def lines(self) -> bytes:
+        """Return the same as the lines of a head, each with CR LF in front."""
+        if self.leader_id and self.leader_contact_age_ms is not None:
+            return _STAND % self  # as nearly always
+        return b"".join([b"\r\n%b: %b" % field for field in self.fields()])
+
+
+_STAND = b"".join(
+    b"\r\n%b: %b" % field
+    for field in (
+        (b"Raftdb-Applied-Index", b"%d"),
+        (b"Raftdb-Term", b"%d"),
+        (b"Raftdb-Leader", b"%b"),
+        (b"Raftdb-Leader-Contact-Age-Ms", b"%d"),
+    )
+)
 
 
 class Exchange(Protocol):
@@ -27,7 +69,7 @@ class Exchange(Protocol):
     def when_gone(self, call: Callable[[], None]) -> None:
         """Have ``call`` called if the client goes before its answer is written; asked once."""
 
-    def answer(self, answer: Answer, stand: Fields, *, body: bytes) -> None:
+    def answer(self, answer: Answer, stand: Stand, *, body: bytes) -> None:
         """Write ``answer``, with ``stand`` among its header fields; once, and not after it went.
 
         :param body: what is sent of the answer's body, which gives the length in any case: nothing
@@ -45,12 +87,12 @@ class RequestExchange:
         """Hear of the connection's end from the request."""
         self._request.notifyFinish().addErrback(lambda _: call())
 
-    def answer(self, answer: Answer, stand: Fields, *, body: bytes) -> None:
+    def answer(self, answer: Answer, stand: Stand, *, body: bytes) -> None:
         """Write the answer and finish the request."""
         request = self._request
         request.setResponseCode(answer.status)
         headers = request.responseHeaders
-        for name, value in (*answer.headers, *stand):
+        for name, value in (*answer.headers, *stand.fields()):
             headers.setRawHeaders(name, [value])
         if answer.content_type:
             headers.setRawHeaders(b"Content-Type", [answer.content_type])
@@ -84,11 +126,12 @@ class _Today:
 _today = _Today()
 
 
-def head_of(answer: Answer, stand: Fields) -> bytes:
+def head_of(answer: Answer, stand: Stand) -> bytes:
     """Return the head of an answer on a connection that stays open."""
     parts = [_BEGINNINGS[answer.status], _today()]
-    for name, value in (*answer.headers, *stand):
-        parts += (b"\r\n", name, b": ", value if value.isalnum() else _one_line(value))
+    for name, value in answer.headers:
+        parts += (b"\r\n", name, b": ", _one_line(value))
+    parts.append(stand.lines())
     if answer.content_type:
         parts += (b"\r\nContent-Type: ", answer.content_type)
     parts.append(b"\r\nContent-Length: %d\r\n\r\n" % len(answer.body))

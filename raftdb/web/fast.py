@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from twisted.python.failure import Failure
 
 from raftdb.web.channel import Channel, Host, LimitedRequest, State
-from raftdb.web.exchange import Exchange, Fields, head_of
+from raftdb.web.exchange import Exchange, Stand, head_of
 from raftdb.web.messages import Answer, Asked
 from raftdb.web.plain import Plain, read_plain
 from raftdb.web.targets import split_target
@@ -42,7 +42,7 @@ class _PlainExchange:
     def when_gone(self, call: Callable[[], None]) -> None:
         self._gone = call
 
-    def answer(self, answer: Answer, stand: Fields, *, body: bytes) -> None:
+    def answer(self, answer: Answer, stand: Stand, *, body: bytes) -> None:
         if not self._lost:
             self._gone = None
             self._channel.answered(self, head_of(answer, stand), body)

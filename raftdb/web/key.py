@@ -7,7 +7,8 @@ are redirected, so that ``curl -L`` works with every verb at every node.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -78,17 +79,19 @@ class KeyApp:
         raise InvalidRequest(f"{asked.method.decode()} needs a key in the path, as in /key/name")
 
     @app.at("/key/<path:key>", "GET", "HEAD")
-    def get(self, asked: Asked, key: bytes) -> Deferred[Answer]:
+    def get(self, asked: Asked, key: bytes) -> Answer | Deferred[Answer]:
         """Read one key; a missing one reads as empty, as it always did."""
         name, text = self._key(key)
         level = _level(asked.query)
-        found = self._database.get(
+        found = self._database.look_up(
             name,
             level,
             leader_only=level is not Level.STALE,
             timeout_s=self._limits.answer_timeout_s,
         )
-        return _deferred(found).addCallback(self._shown, text)
+        if isinstance(found, Deferred):
+            return found.addCallback(self._shown, text)
+        return self._shown(cast("KeyValue | None", found), text)
 
     def _shown(self, found: KeyValue | None, text: str) -> Answer | Deferred[Answer]:
         """Return the answer that shows what was found under the key ``text``."""
@@ -154,8 +157,12 @@ def answer_as_go(error: Exception, asked: Asked) -> Answer:
             return answer_error(error, asked)
 
 
+@lru_cache(maxsize=64)
 def _level(query: bytes) -> Level:
-    """Return the level of the first ``level`` parameter; other parameters mean nothing here."""
+    """Return the level of the first ``level`` parameter; other parameters mean nothing here.
+
+    Clients write few different queries, so nearly all are found in the cache.
+    """
     if not query:
         return Level.DEFAULT
     for part in query.split(b"&"):

@@ -9,6 +9,7 @@ paths in one dict, and rules that end in ``<path:name>`` by their prefix, the re
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from klein import Klein
@@ -85,14 +86,11 @@ class Routes:
             found = self._prefixes.get(path[: end + 1])
             if found is not None:
                 match, name = found
-                return match._replace(keywords={name: path[end + 1 :]})
+                return Match(match.app, match.handlers, {name: path[end + 1 :]})
         return None
 
     def _add(self, app: App, bound: Klein, rule: str, methods: set[str], endpoint: str) -> None:
-        def handler(asked: Asked, **keywords: bytes) -> object:
-            # Klein hands the request through without a look at it.
-            return bound.execute_endpoint(endpoint, cast("IRequest", asked), **keywords)
-
+        handler = _handler(app, bound, endpoint)
         path, placeholder, rest = rule.partition("<path:")
         assert "<" not in path, f"{rule}: only a trailing <path:name> is supported"
         empty = Match(app, {}, {})
@@ -106,3 +104,15 @@ class Routes:
         for method in sorted(methods):
             assert method.encode() not in match.handlers, f"{method} {rule} is there twice"
             match.handlers[method.encode()] = handler
+
+
+def _handler(app: App, bound: Klein, endpoint: str) -> Handler:
+    """Return what runs an endpoint, which Klein names after its function."""
+
+    def run(asked: Asked, **keywords: bytes) -> object:
+        # Klein hands the request through without a look at it.
+        return bound.execute_endpoint(endpoint, cast("IRequest", asked), **keywords)
+
+    function: Handler = getattr(app, endpoint)
+    # All that Klein does on the way is to make a Deferred of a coroutine.
+    return run if iscoroutinefunction(function) else function

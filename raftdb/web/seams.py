@@ -83,6 +83,11 @@ class Database(Protocol):
     ) -> Awaitable[KeyValue | None]:
         """Read one key."""
 
+    def look_up(
+        self, key: bytes, level: Level, *, leader_only: bool, timeout_s: float
+    ) -> KeyValue | Awaitable[KeyValue | None] | None:
+        """Read one key, at once where nothing has to be waited for."""
+
     def put(
         self, pairs: Sequence[tuple[bytes, bytes]], *, timeout_s: float
     ) -> Awaitable[PutResult]:

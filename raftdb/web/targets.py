@@ -22,7 +22,7 @@ def split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
 
     The absolute form that proxies send (RFC 9112, 3.2.2) loses its scheme and authority.
     """
-    match = _ABSOLUTE.match(target)
+    match = None if target.startswith(b"/") else _ABSOLUTE.match(target)
     if match is not None:
         target = target[match.end() :]
         if not target.startswith(b"/"):
@@ -37,11 +37,13 @@ def percent_decode(raw: bytes, what: str) -> bytes:
     :param what: names the text in the message
     :raises InvalidRequest: if a percent sign is not followed by two hexadecimal digits
     """
+    if b"%" not in raw:
+        return raw
     if _BAD_ESCAPE.search(raw) is not None:
         raise InvalidRequest(
             f"{what}: every % must be followed by two hexadecimal digits (% is %25)"
         )
-    return unquote_to_bytes(raw) if b"%" in raw else raw
+    return unquote_to_bytes(raw)
 
 
 def parameters(query: bytes, allowed: tuple[str, ...]) -> dict[str, bytes]:

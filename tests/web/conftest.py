@@ -125,6 +125,19 @@ class MemoryDatabase:
 
         return self._answer(read)
 
+    def look_up(
+        self, key: bytes, level: Level, *, leader_only: bool, timeout_s: float
+    ) -> MemoryKeyValue | Deferred[MemoryKeyValue | None] | None:
+        found = self.get(key, level, leader_only=leader_only, timeout_s=timeout_s)
+        if self.waits:
+            return found
+        outcome: list[MemoryKeyValue | Failure | None] = []
+        found.addBoth(outcome.append)
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        assert not isinstance(outcome[0], Failure)
+        return outcome[0]
+
     def put(
         self, pairs: Sequence[tuple[bytes, bytes]], *, timeout_s: float
     ) -> Deferred[MemoryResult]:

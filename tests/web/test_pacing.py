@@ -17,11 +17,13 @@ class TestATurn:
         """Then no more until the next."""
         pacer = Pacer(clock, share_s=0.01)
         assert pacer.may_work()
-        clock.work(0.009)
+        pacer.worked(0.009)
         assert pacer.may_work()
-        clock.work(0.009)
+        pacer.worked(0.009)
         assert not pacer.may_work()
+        waiter = pacer.turn()
         clock.turn()
+        assert waiter.called
         assert pacer.may_work()
 
     def test_who_waits_goes_first_and_in_order(self, clock: TurnClock) -> None:
@@ -31,6 +33,7 @@ class TestATurn:
 
         def expensive(_: None, number: int) -> None:
             clock.work(0.02)
+            pacer.worked(0.02)
             done.append(number)
 
         for number in range(3):
@@ -40,8 +43,18 @@ class TestATurn:
         for turn in range(3):
             clock.turn()
             assert done == list(range(turn + 1))
+        assert not pacer.may_work()  # the last one has used up its turn
+        waiter = pacer.turn()
         clock.turn()
+        assert waiter.called
         assert pacer.may_work()
+
+    def test_what_has_time_costs_no_call_of_the_reactor(self, clock: TurnClock) -> None:
+        """Nor does counting it."""
+        pacer = Pacer(clock)
+        assert pacer.may_work()
+        pacer.worked(0.001)
+        assert clock.getDelayedCalls() == []
 
     def test_cheap_work_shares_a_turn(self, clock: TurnClock) -> None:
         """All of it at once."""

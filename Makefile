@@ -5,14 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench chaos fuzz simulate test lint types layers core parts processes clean
+.PHONY: help demo bench guard chaos fuzz simulate test lint types layers core parts processes clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
 	@echo "make demo ONCE=1   the same, and exits with 0 or 1"
 	@echo "make test          style, types, layers and all tests"
 	@echo "make simulate      runs simulated clusters under faults until one breaks a promise; Ctrl-C ends it"
-	@echo "make bench         measures a three-node cluster (see docs/benchmarks.md)"
+	@echo "make bench         measures raftdb beside etcd and PySyncObj, a quarter of an hour (docs/benchmarks.md)"
+	@echo "make guard         CPU time of the hot paths against a kept baseline, a minute"
 	@echo "make chaos         faults on real nodes in network namespaces, five minutes (as root)"
 	@echo "make fuzz          lets atheris attack every parser, a minute each (FUZZ=\"--seconds 600\")"
 	@echo "make clean         removes everything made here"
@@ -33,7 +34,12 @@ demo: $(READY)
 	@$(BIN)/raftdb demo $(if $(ONCE),--once)
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/bench.py $(BENCH)
+	@$(BIN)/python -c 'import matplotlib, pysyncobj' 2>/dev/null || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check matplotlib pysyncobj
+	@$(BIN)/python -m benchmarks $(if $(PUBLISH),--publish) $(BENCH)
+
+guard: $(READY)
+	@$(BIN)/python -m benchmarks.guard $(GUARD)
 
 simulate: $(READY)
 	@$(BIN)/python -m raftdb.simulation --forever $(SEED)

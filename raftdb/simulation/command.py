@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
 import sys
 import time
 from itertools import count
-from multiprocessing import get_context
-
-from twisted.logger import globalLogBeginner
 
 from raftdb.simulation.plan import Plan, draw
-from raftdb.simulation.swarm import Verdict, run, run_seed
+from raftdb.simulation.runner import Swarm, quiet
+from raftdb.simulation.swarm import Verdict, run
 
 BLOCK = 1000
 """Seeds after which a run without end sums up."""
+
+PROGRESS_S = 5.0
+"""Between two lines of progress, where they are kept."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--events", action="store_true", help="with --seed: tell all its events")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     asked = parser.parse_args(arguments)
-    _quiet()
+    quiet()
     if asked.seed is not None:
         verdict = run(draw(asked.seed), events_kept=None if asked.events else 100)
         tell_plan(verdict.plan)
@@ -81,57 +81,108 @@ def _run_for_ever(first: int, *, jobs: int) -> int:
 
 
 def _run_many(seeds: range, *, jobs: int) -> int:
-    done, answered, boots, failures = 0, 0, 0, []
-    begin_s = time.monotonic()
+    tally = Tally(len(seeds))
     interrupted = False
-    with get_context("spawn").Pool(jobs, initializer=_begin_worker) as pool:
-        try:
-            for verdict in pool.imap_unordered(run_seed, seeds):
-                done += 1
-                answered += verdict.answered
-                boots += verdict.boots
-                if verdict.violation is not None:
-                    failures.append(verdict)
-                    _progress("\n")
-                    tell(verdict)
-                spent_s = time.monotonic() - begin_s
-                _progress(
-                    f"\r{done} of {len(seeds)} seeds, {len(failures)} failed,"
-                    f" {done / spent_s:.1f} a second "
-                )
-        except KeyboardInterrupt:
-            pool.terminate()
-            interrupted = True
-    _progress("\n")
-    _say(
-        f"{done} seeds in {time.monotonic() - begin_s:.0f} s: {len(failures)} broke a promise;"
-        f" {answered} operations answered, {boots} starts of nodes"
-    )
-    for verdict in sorted(failures, key=lambda failure: failure.plan.seed):
-        first = (verdict.violation or "").splitlines()[0]
-        _say(f"  python -m raftdb.simulation --seed {verdict.plan.seed}  # {first}")
-    return 130 if interrupted else int(bool(failures))
+    try:
+        with Swarm(seeds, jobs=jobs) as swarm:
+            for verdict in swarm.verdicts():
+                if verdict is not None:
+                    tally.add(verdict)
+                    if verdict.violation is not None:
+                        tally.progress.clear()
+                        tell(verdict)
+                tally.progress.show(tally.line())
+    except KeyboardInterrupt:
+        interrupted = True
+    tally.progress.clear()
+    _say(tally.summary())
+    return 130 if interrupted else int(bool(tally.failures))
 
 
-def _begin_worker() -> None:
+class Tally:
+    """What came of many seeds so far.
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _quiet()
+    :param total: how many seeds there are
+    """
+
+    def __init__(self, total: int) -> None:
+        self.progress = Progress()
+        self.failures: list[tuple[int, str]] = []
+        """The seeds that broke a promise, and which."""
+        self._total = total
+        self._done = self._answered = self._boots = self._changes = 0
+        self._begin_s = time.monotonic()
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one seed in."""
+        self._done += 1
+        self._answered += verdict.answered
+        self._boots += verdict.boots
+        self._changes += verdict.changes
+        if verdict.violation is not None:
+            self.failures.append((verdict.plan.seed, verdict.violation.splitlines()[0]))
+
+    def line(self) -> str:
+        """Say how far it is."""
+        return f"{self._done} of {self._total} seeds, {len(self.failures)} failed, {self._pace()}"
+
+    def summary(self) -> str:
+        """Say what came of it, and how to see each failure again."""
+        spent_s = time.monotonic() - self._begin_s
+        told = (
+            f"{self._done} seeds in {spent_s:.0f} s ({self._pace()}):"
+            f" {len(self.failures)} broke a promise; {self._answered} operations answered,"
+            f" {self._boots} starts of nodes, {self._changes} changes of members"
+        )
+        again = [
+            f"  python -m raftdb.simulation --seed {seed}  # {first}"
+            for seed, first in sorted(self.failures)
+        ]
+        return "\n".join([told, *again])
+
+    def _pace(self) -> str:
+        return f"{self._done / max(0.001, time.monotonic() - self._begin_s):.1f} a second"
 
 
-def _quiet() -> None:
-    """Let the nodes' log go nowhere: simulated failures are expected, the verdict tells the rest."""
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+class Progress:
+    """One line of a terminal, written anew; elsewhere a line every now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next_s = time.monotonic() + self._pause_s
+        self._shown = 0
+
+    @property
+    def _pause_s(self) -> float:
+        return 0.1 if self._terminal else PROGRESS_S
+
+    def show(self, line: str) -> None:
+        """Show how far it is, unless that was done just now."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + self._pause_s
+        if self._terminal:
+            self._write(f"\r{line:{self._shown}}")
+            self._shown = len(line)
+        else:
+            self._write(f"{line}\n")
+
+    def clear(self) -> None:
+        """Leave the line to others."""
+        if self._shown:
+            self._write(f"\r{'':{self._shown}}\r")
+            self._shown = 0
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _span(text: str) -> range:
     first, _, end = text.partition(":")
     return range(int(first), int(end))
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def nothing_unheard() -> Iterator[None]:
     globalLogPublisher.addObserver(unheard)
     try:
         yield
+        gc.collect()  # a Deferred complains when it is collected
     finally:
         globalLogPublisher.removeObserver(unheard)
     for failure in unheard.failures:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
 from raftdb.replica import Options
 from raftdb.simulation import command, storm
+from raftdb.simulation.runner import Swarm
 from raftdb.simulation.swarm import Verdict, run_seed
 
 ROOT = Path(storm.__file__).parents[2]
 KEPT = Path(__file__).with_name("kept_seeds.txt")
 
-FRESH_S = float(os.environ.get("RAFTDB_SIMULATION_S", "45"))
-"""For how long fresh seeds are run."""
+FRESH = int(os.environ.get("RAFTDB_SIMULATION_SEEDS", "300"))
+"""How many fresh seeds are run."""
+
+JOBS = 2
 
 
 def _kept() -> list[int]:
@@ -31,24 +36,26 @@ def _told(verdict: Verdict) -> str:
     return "\n".join([*lines, f"python -m raftdb.simulation --seed {verdict.plan.seed}"])
 
 
+def _fresh() -> range:
+    """Return seeds that follow from the sources: every change of raftdb meets others."""
+    digest = blake2b(digest_size=5)
+    for path in sorted((ROOT / "raftdb").rglob("*.py")):
+        digest.update(path.read_bytes())
+    begin = int.from_bytes(digest.digest(), "big")
+    return range(begin, begin + FRESH)
+
+
 class TestSeeds:
     """Whatever a seed stands for, every promise is kept."""
 
-    @pytest.mark.parametrize("seed", _kept())
-    def test_that_found_something(self, seed: int) -> None:
-        """None of them finds it again."""
-        verdict = run_seed(seed)
-        assert verdict.violation is None, _told(verdict)
-
-    def test_nobody_has_run_yet(self) -> None:
-        """As many as fit into the time; they begin somewhere else each time."""
-        begin = seed = int(time.time()) * 1000
-        ends_s = time.monotonic() + FRESH_S
-        while time.monotonic() < ends_s:
-            verdict = run_seed(seed)
-            assert verdict.violation is None, _told(verdict)
-            seed += 1
-        assert seed > begin
+    def test_kept_and_fresh_ones(self) -> None:
+        """Those that found something once, and as many that nobody has run with these sources."""
+        seeds = [*_kept(), *_fresh()]
+        with Swarm(seeds, jobs=JOBS) as swarm:
+            verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
+        broken = [_told(verdict) for verdict in verdicts if verdict.violation is not None]
+        assert not broken, "\n\n".join(broken)
+        assert sorted(verdict.plan.seed for verdict in verdicts) == sorted(seeds)
 
     def test_an_append_larger_than_a_segment(self) -> None:
         """Seed 10028 as it was found: limits must nest, or a follower never catches up [30]."""
@@ -92,6 +99,46 @@ class TestTheCommandLine:
         told = _run("0", "--seeds", "2:4", "--jobs", "2")
         assert "2 seeds in" in told
         assert "0 broke a promise" in told
+
+    def test_an_interrupt_ends_it_with_all_its_processes(self) -> None:
+        """It sums up what it has done, and nothing is left behind."""
+        command = [sys.executable, "-m", "raftdb.simulation", "--forever", "5", "--jobs", "2"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            assert running.stderr is not None
+            running.stderr.readline()  # its first line of progress
+            os.killpg(running.pid, signal.SIGINT)
+            # This ends when nobody is left who could write.
+            told, _ = running.communicate(timeout=60)
+        assert running.returncode == 130
+        assert "0 broke a promise" in told
+
+
+class TestWorkers:
+    """A seed comes back, whatever becomes of the process that has it in its hands."""
+
+    def test_one_that_dies_is_a_broken_promise(self) -> None:
+        """All others are judged, each once, by the workers that follow."""
+        with Swarm([7, 8, 9], jobs=2, work=os._exit) as swarm:
+            verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
+        told = sorted((verdict.plan.seed, verdict.violation) for verdict in verdicts)
+        assert told == [(n, f"its process was ended: status {n}") for n in (7, 8, 9)]
+
+    def test_one_that_never_ends_is_ended(self) -> None:
+        """It may spend so much of a processor, even where Python never gets a word in."""
+        endless = partial(sum, range(10**18))
+        with Swarm([5], jobs=1, work=endless, cpu_max_s=0.2) as swarm:  # type: ignore[arg-type]  # never returns
+            verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
+        assert [verdict.violation for verdict in verdicts] == [
+            "its process was ended: it took more than 0.2 s of a processor"
+        ]
 
 
 def _run(hash_seed: str, *arguments: str) -> str:

@@ -31,6 +31,11 @@ class Chronicle:
         """Keep nothing more: the event that matters has happened."""
         self._closed = True
 
+    @property
+    def events(self) -> list[tuple[float, str, tuple[object, ...]]]:
+        """What is kept: when, what, about what; the oldest first."""
+        return list(self._events)
+
     def lines(self) -> list[str]:
         """Tell the events, the oldest first."""
         return [

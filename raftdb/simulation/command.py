@@ -8,10 +8,13 @@ import os
 import sys
 import time
 from itertools import count
+from pathlib import Path
 
+from raftdb.simulation.chronicle import EVENTS_KEPT
+from raftdb.simulation.picture import Picture
 from raftdb.simulation.plan import Plan, draw
 from raftdb.simulation.runner import Swarm, quiet
-from raftdb.simulation.swarm import Verdict, run
+from raftdb.simulation.swarm import Run, Verdict, run
 
 BLOCK = 1000
 """Seeds after which a run without end sums up."""
@@ -30,10 +33,15 @@ def main(arguments: list[str]) -> int:
         "--forever", nargs="?", type=int, const=-1, metavar="A", help="run seeds until stopped"
     )
     parser.add_argument("--events", action="store_true", help="with --seed: tell all its events")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="with --seed: draw the run as SVG"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     asked = parser.parse_args(arguments)
     quiet()
     if asked.seed is not None:
+        if asked.picture is not None:
+            return _draw(asked.seed, asked.picture)
         verdict = run(draw(asked.seed), events_kept=None if asked.events else 100)
         tell_plan(verdict.plan)
         if asked.events and verdict.violation is None:
@@ -43,6 +51,22 @@ def main(arguments: list[str]) -> int:
     if asked.seeds is not None:
         return _run_many(asked.seeds, jobs=asked.jobs)
     return _run_for_ever(asked.forever, jobs=asked.jobs)
+
+
+def _draw(seed: int, path: Path) -> int:
+    """Run one seed and draw it."""
+    one = Run(draw(seed), events_kept=None)
+    verdict = one.verdict()
+    picture = Picture(
+        one.cluster.chronicle.events,
+        f"seed {seed}",
+        subtitle=f"what may happen: {', '.join(verdict.plan.faults) or 'nothing'}",
+        violation=verdict.violation,
+    )
+    path.write_text(picture.svg(), encoding="utf-8")
+    tell(dataclasses.replace(verdict, events=verdict.events[-EVENTS_KEPT:]))
+    _say(f"drawn: {path}")
+    return int(verdict.violation is not None)
 
 
 def tell_plan(plan: Plan) -> None:

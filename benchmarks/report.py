@@ -133,7 +133,13 @@ def _figures(results: Results) -> list[str]:
         found = [results.figure(name, system) for system in results.systems]
         if any(found):
             lines.append(f"| {title} | {' | '.join(map(_trials, found))} |")
-    return lines if len(lines) > 6 else []
+    if len(lines) == 6:
+        return []
+    return [
+        *lines,
+        *(["", "Not everything went well:", ""] if results.notes else []),
+        *(f"- {note}" for note in results.notes),
+    ]
 
 
 def _trials(values: list[float]) -> str:

@@ -46,6 +46,7 @@ class Results(msgspec.Struct):
     """One run.
 
     :param load: of the machine when the run began and when it ended, over a minute
+    :param notes: what went wrong
     """
 
     machine: str
@@ -57,6 +58,7 @@ class Results(msgspec.Struct):
     took_s: float = 0.0
     cells: list[Cell] = []
     figures: list[Figure] = []
+    notes: list[str] = []
 
     def cell(self, row: str, connections: int, system: str) -> Cell | None:
         """Return a cell; None if it was not measured."""

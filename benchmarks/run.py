@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import rows, scenarios
+from benchmarks.processes import BenchFailed
 from benchmarks.progress import Progress
 from benchmarks.results import Results, machine
 from benchmarks.systems.base import System
@@ -153,9 +155,18 @@ class Run:
     ) -> None:
         for name in self._names:
             self._progress.tell(f"{row}: starting {name}")
-            with self._cluster(name, row) as system:
+            with self._excused(name, row), self._cluster(name, row) as system:
                 grow(system, self._adder(name), partial(self._tell, f"{row}, {name}"))
             self._progress.did(COST_S[row])
+
+    @contextmanager
+    def _excused(self, name: str, row: str) -> Iterator[None]:
+        """Note that a system failed at something, and let the others go on."""
+        try:
+            yield
+        except BenchFailed as failed:
+            self.results.notes.append(f"{row}, {name}: {str(failed).splitlines()[0]}")
+            sys.stderr.write(f"\n{failed}\n")
 
     def _tell(self, where: str, what: str) -> None:
         self._progress.tell(f"{where}: {what}")

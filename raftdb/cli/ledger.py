@@ -8,7 +8,8 @@ from http.client import OK, HTTPConnection, HTTPException
 from typing import TypeVar
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
 
 from raftdb.client import Client
 from raftdb.errors import OutcomeUnknown, Refused
@@ -76,15 +77,23 @@ class Ledger:
 
 
 async def at_once(count: int, work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
-    """Do ``work`` on all ``items``, ``count`` of them at the same time; stop at the first error."""
+    """Do ``work`` on all ``items``, ``count`` of them at the same time.
+
+    After the first error, or when cancelled, nothing more is begun; it ends when all that is under
+    way has ended.
+    """
     rest = iter(items)
+    failures: list[Failure] = []
 
     async def worker() -> None:
         for item in rest:
             await work(item)
+            if failures:
+                break
 
     workers = [Deferred.fromCoroutine(worker()) for _ in range(count)]
-    try:
-        await gatherResults(workers, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()
+    for one in workers:
+        one.addErrback(failures.append)
+    await DeferredList(workers)
+    if failures:
+        failures[0].raiseException()

@@ -12,20 +12,25 @@ import math
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from typing import TypeVar
+from random import Random
+from typing import TypeVar, get_args
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
 from raftdb import __version__
+from raftdb.cli.bench import PER_CLIENT, Bench, Plan, prefix, write_json, write_table
 from raftdb.cli.cluster import Reactor
 from raftdb.cli.demo import perform
+from raftdb.cli.story import Story
 from raftdb.client import Client
+from raftdb.client.client import Level
 from raftdb.errors import OutcomeUnknown, RaftDBError
 
 T = TypeVar("T")
 
 REFUSED, UNKNOWN, INTERRUPTED = 1, 3, 130
+COUNT_MAX = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument(
         "-e",
         "--endpoint",
+        "--host",
         action="append",
         metavar="HOST:PORT",
         help="a node's HTTP address; may be repeated (default: localhost:8091)",
@@ -98,7 +104,21 @@ def _parser() -> argparse.ArgumentParser:
     delete = commands.add_parser("delete", parents=[talk], help="delete a key")
     delete.add_argument("key")
     commands.add_parser("status", parents=[talk], help="print what a node knows, as JSON")
+    _add_bench(commands.add_parser("bench", parents=[talk], help="measure a running cluster"))
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.description = (
+        "Write and read keys under a prefix of its own, tell how long that took, delete them again."
+    )
+    bench.add_argument("--connections", type=_count, default=16, help="operations at a time (16)")
+    bench.add_argument("--seconds", type=_seconds, default=10.0, help="how long (10)")
+    bench.add_argument("--keys", type=_count, default=1_000, help="different keys (1000)")
+    bench.add_argument("--value-bytes", type=_count, default=100, help="of each value (100)")
+    bench.add_argument("--reads", type=_share, default=0.5, help="the share of reads (0.5)")
+    bench.add_argument("--level", choices=get_args(Level), default="default", help="of the reads")
+    bench.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _seconds(text: str) -> float:
@@ -112,11 +132,29 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= COUNT_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {COUNT_MAX:,}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return share
+
+
 async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
     if options.command == "demo":
         return 0 if await perform(reactor, once=options.once) else REFUSED
     try:
-        client = Client(reactor, options.endpoint or ["localhost:8091"], timeout_s=options.timeout)
+        if options.command == "bench":
+            return await _bench(reactor, options)
+        client = _client(reactor, options)
         try:
             return await _talk(client, options)
         finally:
@@ -127,6 +165,34 @@ async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
     except RaftDBError as error:
         sys.stderr.write(f"raftdb: {error}\n")
         return REFUSED
+
+
+def _client(reactor: Reactor, options: argparse.Namespace) -> Client:
+    return Client(reactor, options.endpoint or ["localhost:8091"], timeout_s=options.timeout)
+
+
+async def _bench(reactor: Reactor, options: argparse.Namespace) -> int:
+    """Measure; what was found until an interruption is printed as well."""
+    rng = Random()
+    plan = Plan(
+        connections=options.connections,
+        seconds=options.seconds,
+        keys=options.keys,
+        value_bytes=options.value_bytes,
+        reads=options.reads,
+        level=options.level,
+        prefix=prefix(rng),
+    )
+    clients = [_client(reactor, options) for _ in range(0, plan.connections, PER_CLIENT)]
+    bench = Bench(reactor, clients, plan, story=Story(sys.stderr), rng=rng)
+    try:
+        await bench.run()
+    finally:
+        write = write_json if options.json else write_table
+        write(bench.result(), sys.stdout)
+        for client in clients:
+            await client.close()
+    return 0 if bench.reads.times_s or bench.writes.times_s else REFUSED
 
 
 async def _talk(client: Client, options: argparse.Namespace) -> int:

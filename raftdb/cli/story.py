@@ -65,7 +65,7 @@ class Progress:
     def __init__(self, story: Story, label: str, total: int, *, moves: bool) -> None:
         self._story = story
         self._label = label
-        self._total = total
+        self.total = total
         self._moves = moves
         self._drawn = -1
         self.done = 0
@@ -73,11 +73,11 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """Note that so much more is done."""
         self.done += count
-        filled = self.done * _BAR // max(1, self._total)
+        filled = self.done * _BAR // max(1, self.total)
         if self._moves and filled != self._drawn:
             self._drawn = filled
             bar = "█" * filled + "░" * (_BAR - filled)
-            self._story.write(f"\r   {bar} {self._label} {self.done:,}/{self._total:,} ")
+            self._story.write(f"\r   {bar} {self._label} {self.done:,}/{self.total:,} ")
 
     def end(self, text: str) -> None:
         """Replace the bar by what came of it."""

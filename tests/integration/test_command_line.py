@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,24 @@ class TestCommands:
         code, text = raftdb("status", f"--endpoint={node.http}")
         assert code == 0
         assert '"role": "leader"' in text
+
+    def test_bench_measures_and_leaves_nothing_behind(self, node: Daemon) -> None:
+        """Reads and writes both happen; afterwards the store is as it was."""
+        arguments = (
+            "--seconds=0.5",
+            "--connections=3",
+            "--keys=20",
+            "--level=consistent",
+            "--json",
+        )
+        code, text = raftdb("bench", f"--host={node.http}", *arguments)
+        assert code == 0
+        told, _ = json.JSONDecoder().raw_decode(text)
+        assert told["read"]["operations"] > 0
+        assert told["write"]["p99_ms"] > 0
+        assert told["all"]["errors"] == {}
+        beginning = text[text.index("all beginning ") :].split()[2]
+        assert raftdb("get", f"--endpoint={node.http}", f"{beginning}00000000")[0] == 1
 
     def test_nobody_there_is_a_refusal(self, cluster: Cluster) -> None:
         """A write that could not be sent surely did not happen."""

@@ -39,7 +39,8 @@ def check(state: State, previous: Observation | None) -> Observation:
     :raises AssertionError: naming the invariant that is broken
     """
     if previous is not None and _is_at_rest(state, previous):
-        _check_tail(state.log)
+        if previous.saved is not previous.last:
+            _check_tail(state.log)
         if state.role is Role.LEADER:
             _check_leader(state)
         return previous

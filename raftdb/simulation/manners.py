@@ -50,7 +50,7 @@ def _check_hung_disk(cluster: Cluster) -> None:
     limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
     written: list[None] = []
     write_at_last(cluster, timeout_s=limit_s).addCallback(written.append)
-    cluster.run_for(limit_s)
+    cluster.clock.run_until(cluster.clock.seconds() + limit_s, stop=lambda: bool(written))
     assert written, f"{leader.name} led on though its disk hung"
     leader.machinery.mend()
     cluster.await_leader()

@@ -17,9 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from raftdb.errors import RaftDBError, StorageError
 from raftdb.raft.types import Entry, HardState, MemberID, SnapshotMetadata
-from raftdb.simulation.disk import LossyDisk
 from raftdb.simulation.memory_disk import HUNG_S
+from raftdb.simulation.power import BEGINNING, FusedDisk, PowerFailure, Trap
 from raftdb.storage import DataDirectory, DurableStorage, Identity, StorageLimits
+from raftdb.storage.failpoints import FailpointFileSystem
 
 T = TypeVar("T")
 
@@ -48,42 +49,6 @@ SAVE_MAX_S = 0.002
 
 STREAM_BYTES = 8192
 """Of a snapshot file, in one piece from machine to machine."""
-
-
-class PowerFailure(BaseException):
-    """The power is gone in the middle of a piece of work; nobody catches that."""
-
-
-class FusedDisk(LossyDisk):
-    """A lossy disk whose power can fail after a number of further operations."""
-
-    fuse: int | None = None
-
-    def unlink(self, path: str) -> None:
-        """Remove a name, if there is power."""
-        self._burn()
-        super().unlink(path)
-
-    def fsync_dir(self, path: str) -> None:
-        """Bring names to the platter, if there is power."""
-        self._burn()
-        super().fsync_dir(path)
-
-    def check_writable(self, path: str) -> None:
-        """Let a write pass, if there is power."""
-        self._burn()
-        super().check_writable(path)
-
-    def fails_sync(self) -> bool:
-        """Let a sync pass, if there is power."""
-        self._burn()
-        return super().fails_sync()
-
-    def _burn(self) -> None:
-        if self.fuse is not None:
-            self.fuse -= 1
-            if self.fuse < 0:
-                raise PowerFailure
 
 
 class SimulatedThread:
@@ -136,6 +101,9 @@ class SimulatedThread:
         work, done = self._queue.popleft()
         try:
             result = work()
+        except PowerFailure as failure:
+            self._machine.power_failed(str(failure))
+            return
         except Exception as error:  # noqa: BLE001  # whatever it is goes to who asked
             done.errback(error)
         else:
@@ -171,19 +139,39 @@ class DurableMachine:
         self.storage: DurableStorage | None = None
         self._rng = rng
         self._threads: list[SimulatedThread] = []
-        directory = DataDirectory.open(self.disk, DATA_DIRECTORY)
-        directory.create(
-            Identity(member.id, member.incarnation, cluster_id),
-            hard_state=hard_state,
-            entries=entries,
-            limits=LIMITS,
-            entropy=rng.randbytes,
-        )
+        self.trap = Trap()
+        self.power_failed: Callable[[str], None] = lambda _: None
+        """Is called when the power has failed at a named step."""
+        self._files = FailpointFileSystem(self.disk, self.trap)
+        identity = Identity(member.id, member.incarnation, cluster_id)
+        if rng.random() < 0.3:
+            self.trap.arm(rng.choice(BEGINNING))
+        while not self._is_made(identity, hard_state, entries):
+            self.crash()
+
+    def _is_made(
+        self, identity: Identity, hard_state: HardState | None, entries: Sequence[Entry]
+    ) -> bool:
+        """Make the data directory, unless it is there; return False where the power failed."""
+        try:
+            directory = DataDirectory.open(self._files, DATA_DIRECTORY)
+            if directory.identity is None:
+                directory.create(
+                    identity,
+                    hard_state=hard_state,
+                    entries=entries,
+                    limits=LIMITS,
+                    entropy=self._rng.randbytes,
+                )
+        except PowerFailure:
+            return False
+        self.trap.disarm()
         directory.close()
+        return True
 
     def boot(self, clock: IReactorTime, rng: Random) -> DurableStorage:
         """Recover what the disk holds."""
-        directory = DataDirectory.open(self.disk, DATA_DIRECTORY)
+        directory = DataDirectory.open(self._files, DATA_DIRECTORY)
         self._threads = [SimulatedThread(clock, self, rng) for _ in range(2)]
         writer, filler = self._threads
         try:
@@ -202,6 +190,8 @@ class DurableMachine:
             thread.interrupt(self._rng)
         self._threads = []
         self.storage = None
+        if self.trap.sprung is not None:
+            self.trap.disarm()
         if power:
             self.disk.lose_power()
         else:
@@ -228,6 +218,7 @@ class DurableMachine:
         self.hangs = False
         self.save_max_s = SAVE_MAX_S
         self.disk.syncs_to_fail = 0
+        self.trap.disarm()
         self.fill(full=False)
 
     def receive(self, source: object, metadata: SnapshotMetadata) -> Deferred[bool]:

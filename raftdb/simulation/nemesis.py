@@ -10,12 +10,14 @@ from raftdb.simulation.ambush import Ambush
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.node import Machinery, SimulatedNode
+from raftdb.simulation.power import LIFE, START
 
 FAULTS = (
     "kill",
     "kill all",
     "burst",
     "ambush",
+    "failpoint",
     "isolate",
     "deafen",
     "bridge",
@@ -63,6 +65,7 @@ class Nemesis:
             "kill all": self._kill_all,
             "burst": self._burst,
             "ambush": self._lie_in_wait,
+            "failpoint": self._set_trap,
             "isolate": self._isolate,
             "deafen": self._deafen,
             "bridge": self._bridge,
@@ -152,6 +155,17 @@ class Nemesis:
         name = self._rng.choice(tuple(deeds))
         deed = deeds[name]
         self._ambush.lie(name, lambda node: None if self._stopped else deed(node))
+
+    def _set_trap(self) -> None:
+        """Let the power of a node fail at a named durable step, perhaps one of its next start."""
+        node = self._victim()
+        if isinstance(node.machinery, DurableMachine):
+            dies = self._rng.random() < 0.3
+            point = self._rng.choice(START if dies else LIFE)
+            self._cluster.chronicle.note("will lose power", node.name, point)
+            node.machinery.trap.arm(point, self._rng.choice((0, 0, 1, 3)))
+            if dies:
+                self._kill_one(node)
 
     def _pause(self) -> None:
         self._pause_one(self._victim())

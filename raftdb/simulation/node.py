@@ -6,6 +6,7 @@ How it is connected to the others is left to :meth:`SimulatedNode.connect` and t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,6 +24,7 @@ from raftdb.simulation.carrier import Station
 from raftdb.simulation.clock import NodeClock
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.memory_disk import Platter
+from raftdb.simulation.power import PowerFailure
 from raftdb.vigil import Vigil
 
 if TYPE_CHECKING:
@@ -77,8 +79,14 @@ class SimulatedNode:
         cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
         self.clock = NodeClock(cluster.clock, self._watch, lambda: cluster.monotonic_s(self.name))
+        if isinstance(self.machinery, DurableMachine):
+            self.machinery.power_failed = partial(self._lost_power, rng.uniform(0.0, RESTART_S))
         try:
             self.storage = self.machinery.boot(self.clock, rng)
+        except PowerFailure as failure:
+            self.machinery.crash()
+            self._lost_power(rng.uniform(0.0, RESTART_S), str(failure))
+            return
         except Corrupt as error:
             if not self.rotten:
                 raise
@@ -179,6 +187,11 @@ class SimulatedNode:
         self.failure = failure
         self.cluster.failures.append(failure)
         self.kill()
+
+    def _lost_power(self, restart_s: float, point: str) -> None:
+        self.cluster.chronicle.note("loses power", self.name, point)
+        self.kill()
+        self.cluster.clock.callLater(restart_s, self.boot_if_down)
 
     def _watch(self) -> None:
         if self.is_up:

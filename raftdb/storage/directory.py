@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import ZERO, Entry, HardState
@@ -118,6 +119,7 @@ class DataDirectory:
         assert self.identity is None, "the directory is somebody's already"
         limits = (limits or StorageLimits()).check()
         try:
+            _sync_above(self._files, self.path)
             self._remove_beginnings()
             self._begin_log(identity, Record(hard_state, None, entries), limits, entropy)
             write_identity(self._files, self.path, identity)
@@ -163,6 +165,10 @@ class DataDirectory:
         entropy: Callable[[int], bytes],
     ) -> DurableStorage:
         files, owner = self._files, identity.owner
+        # The identity, too, may be in the page cache alone [4]: 1. the process that made the directory
+        # is killed between rename and fsync; 2. the next one finds the identity, votes and
+        # acknowledges; 3. the power fails, and the log it rests on is nobody's.
+        files.fsync_dir(self.path)
         directory = os.path.join(self.path, SNAPSHOTS_NAME)
         snapshots = read_snapshots(files, directory, owner, limits)
         log_directory = os.path.join(self.path, LOG_NAME)
@@ -259,6 +265,19 @@ def _make_directories(files: FileSystem, path: str) -> None:
     _make_directories(files, parent)
     files.mkdir(path)
     files.fsync_dir(parent)
+
+
+def _sync_above(files: FileSystem, path: str) -> None:
+    """Make durable again that a directory is where it is [4]: who made it may have died before that.
+
+    All the way up, for nobody knows from where on it was made. What may not be read is somebody
+    else's, and was not made here.
+    """
+    above = os.path.dirname(os.path.abspath(path))
+    with suppress(PermissionError):
+        files.fsync_dir(above)
+    if above != os.path.dirname(above):
+        _sync_above(files, above)
 
 
 def _refuse_foreign(names: Sequence[str], path: str) -> None:

@@ -90,6 +90,17 @@ class TestTraps:
         assert leader.boots == 3
 
 
+class TestWhatItFound:
+    """Seeds that broke a promise once."""
+
+    @pytest.mark.parametrize("seed", [78, 122, 150])
+    def test_an_identity_in_the_page_cache_alone(self, seed: int) -> None:
+        """The maker of a directory was killed before the last fsync; the next process relied on it."""
+        faults = ("kill", "kill all", "burst")
+        plan = _quick(seed, storm_s=2.0, interval_s=0.15, clients=1, pause_s=0.1, faults=faults)
+        assert run(plan).violation is None
+
+
 def _quick(seed: int, **changes: Any) -> Plan:
     plan = Plan(seed=seed, durable=True, storm_s=4.0, liveness=False, manners=False)
     return replace(plan, **changes)

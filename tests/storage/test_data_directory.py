@@ -89,6 +89,30 @@ class TestTheIdentity:
         bench.disk.lose_power()
         assert DataDirectory.open(bench.files, bench.path).identity == IDENTITY
 
+    @pytest.mark.parametrize("point", ["after mkdir directory", "after rename identity-part"])
+    @pytest.mark.parametrize("seed", range(8))
+    def test_outlives_a_process_that_died_while_making_it(self, seed: int, point: str) -> None:
+        """Whoever finds it after a kill makes it durable: the next power failure may not take it [4]."""
+        deaths = [point, point]
+
+        def die(at: str) -> None:
+            if at == point and deaths:
+                deaths.pop()
+                raise KeyboardInterrupt
+
+        bench = Workbench(Random(seed), wrap=lambda disk: FailpointFileSystem(disk, die))
+        with pytest.raises(KeyboardInterrupt):
+            bench.create()
+        bench.disk.kill_process()
+        if "mkdir" in point:  # of the directory above; then of the directory itself
+            with pytest.raises(KeyboardInterrupt):
+                bench.create()
+            bench.disk.kill_process()
+            bench.create()
+        save(bench.recover(), entries_of(1, b"x"))
+        bench.disk.lose_power()
+        assert bench.recover().log.last_index() == 1
+
     def test_damage_is_found(self, bench: Workbench) -> None:
         """No flipped bit makes another member of this one."""
         bench.create()

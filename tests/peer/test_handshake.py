@@ -188,7 +188,7 @@ class TestDuplicates:
         town.wires.kill("b")
         b.transport.stop()
         reborn = town.build("b")
-        town.wires.mend("a", "b")
+        town.wires.rejoin("a", "b")
         reborn.transport.update_peers({a.member: "a:1"})
         town.run(town.limits.ping_timeout_s + 0.05)
         boots = {each.facts.boot for each in a.transport._registry.of(b.member)}

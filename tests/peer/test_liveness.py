@@ -74,11 +74,8 @@ class TestBulk:
 
     def test_a_slow_link_that_moves_is_left_alone(self, town: Town) -> None:
         """A Ping behind megabytes may take long, as long as bytes are taken."""
-        town.wires.latency_s = lambda: 0.2
-        a, b = town.build("a"), town.build("b")
-        town.introduce(a, b)
-        town.run(2)
-        assert a.transport._registry.find(b.member, Kind.BULK)
+        a, b = town.meet("a", "b")
+        town.wires.bytes_per_s = 600_000
         before = a.transport._registry.find(b.member, Kind.BULK)
         message = town.append(a, b, bytes(6_000_000))
         a.transport.send([message])

@@ -42,7 +42,7 @@ class Storm:
             case 0:
                 town.wires.cut(name, other)
             case 1:
-                town.wires.heal(name, other)
+                town.wires.restore(name, other)
             case 2:
                 self.restart(name)
             case 3:
@@ -74,7 +74,7 @@ class Storm:
         """Heal everything and give it the time that it may take."""
         for name in NAMES:
             for other in NAMES:
-                self.town.wires.heal(name, other)
+                self.town.wires.restore(name, other)
         for station in self.stations:
             for kind in Kind:
                 station.resume(kind)

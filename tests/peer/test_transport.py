@@ -190,7 +190,7 @@ class TestLosingAndFinding:
         a, b = town.meet("a", "b")
         town.wires.part("a", "b")
         town.run(20)
-        town.wires.mend("a", "b")
+        town.wires.rejoin("a", "b")
         town.run(town.limits.connect_timeout_s + 1.25 * town.limits.heartbeat_s + 0.01)
         assert a.transport.is_connected(b.member)
         assert b.transport.is_connected(a.member)

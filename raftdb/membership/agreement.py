@@ -72,8 +72,12 @@ class Agreement:
         return status
 
     def in_contact(self, member: MemberID) -> bool:
-        """Whether the leader heard ``member`` lately."""
+        """Whether the leader heard ``member`` lately, or has not led for long enough to tell."""
         return self._contacts.in_contact(member, self._clock.seconds())
+
+    def answers(self, member: MemberID) -> bool:
+        """Whether ``member`` has answered this leader lately; without an answer it has not."""
+        return self._contacts.answers(member, self._clock.seconds())
 
     def contact_age_s(self, member: MemberID) -> float | None:
         """How long ago the leader heard ``member``; None where this node cannot tell."""

@@ -102,7 +102,7 @@ class Caretaker:
                 table.conf_state,
                 status,
                 commit_before=commit_before,
-                in_contact=self._agreement.in_contact,
+                answers=self._agreement.answers,
             )
             if change is not None:
                 self._log.info(

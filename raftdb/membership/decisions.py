@@ -21,7 +21,7 @@ MEMBERS_MAX = 64
 """Learners included; each costs every other one two connections and the leader a log reader."""
 
 InContact: TypeAlias = Callable[[MemberID], bool]
-"""Whether the leader has heard a member lately."""
+"""Whether the leader has heard a member lately; who is to be pushed out has the benefit of the doubt."""
 
 
 def decide_join(
@@ -106,9 +106,10 @@ def _check_addresses_free(table: Table, record: Member) -> None:
             )
 
 
-def decide_removal(table: Table, name: str, in_contact: InContact) -> ConfChange:
+def decide_removal(table: Table, name: str, answers: InContact) -> ConfChange:
     """Say how ``name`` is removed, if those that stay are still a quorum in contact.
 
+    :param answers: whether this leader has heard a member lately; silence is no contact
     :raises InvalidRequest: there is no such member
     :raises ConfChangeError: the others could not go on without it
     """
@@ -117,7 +118,7 @@ def decide_removal(table: Table, name: str, in_contact: InContact) -> ConfChange
         names = ", ".join(sorted({member.id for member in table.conf_state.members}))
         raise InvalidRequest(f"{name!r} is no member; the members are {names}")
     stay = [member for member in table.conf_state.voters if member not in doomed]
-    in_touch = sum(1 for member in stay if in_contact(member))
+    in_touch = sum(1 for member in stay if answers(member))
     if 2 * in_touch <= len(stay) or not stay:
         raise ConfChangeError(
             f"without {name} there would be {len(stay)} voters, of which {in_touch} are in contact:"
@@ -129,7 +130,7 @@ def decide_removal(table: Table, name: str, in_contact: InContact) -> ConfChange
 
 
 def next_promotion(
-    conf_state: ConfState, status: Status, *, commit_before: int, in_contact: InContact
+    conf_state: ConfState, status: Status, *, commit_before: int, answers: InContact
 ) -> ConfChange | None:
     """Return the change that makes the first caught-up learner a voter, or None for nobody.
 
@@ -137,12 +138,13 @@ def next_promotion(
     rest arrives while the change is being agreed on.
 
     :param commit_before: the commit index at the last check
+    :param answers: whether this leader has heard a member lately
     """
     if conf_state.is_joint:
         return None
     for learner in conf_state.learners:
         peer = status.peers.get(learner)
-        if peer is not None and peer.match >= commit_before and in_contact(learner):
+        if peer is not None and peer.match >= commit_before and answers(learner):
             return ConfChange(changes=(ConfChangeSingle(ConfChangeKind.ADD_VOTER, learner),))
     return None
 

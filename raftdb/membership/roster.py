@@ -90,7 +90,7 @@ class Membership:
         if table.by_id(name) is None and table.invitation(name) is not None:
             await self._agreement.command(Uninvite(name))
             return
-        change = decide_removal(table, name, self._agreement.in_contact)
+        change = decide_removal(table, name, self._agreement.answers)
         self._log.info("{member} is being removed", member=name)
         await self._agreement.change(change)
 

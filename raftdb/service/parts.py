@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from raftdb.database import Database
 from raftdb.machine import ReplicatedState
-from raftdb.members import Member
 from raftdb.membership import (
     Agreement,
     Caretaker,
@@ -22,7 +21,6 @@ from raftdb.membership import (
     KnownMember,
     Membership,
     Options,
-    Sighting,
     hex128,
 )
 from raftdb.peer.hello import PROTOCOL_MAX, PROTOCOL_MIN, HelloFacts, Refusal
@@ -36,7 +34,7 @@ from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
 from raftdb.service.journal import Journal
 from raftdb.service.settings import Settings
 from raftdb.service.status import NodeStatus, node_status, unready
-from raftdb.service.watch import PeerWatch
+from raftdb.service.watch import PeerWatch, sighting
 from raftdb.service.wire import Wire, local_member, peer_limits
 from raftdb.storage import DurableStorage
 from raftdb.vigil import Vigil
@@ -222,14 +220,7 @@ class Parts:
             self._alarm(facts)
         elif refusal is None and not facts.dialled:
             # An answer to our own Hello names only the protocol it chose, not all it speaks.
-            record = Member(
-                facts.member,
-                facts.raft_address,
-                facts.http_address,
-                *facts.protocols,
-                facts.feature_level,
-            )
-            self.caretaker.seen(Sighting(facts.cluster_id, record))
+            self.caretaker.seen(sighting(facts))
 
     def _alarm(self, facts: HelloFacts) -> None:
         """Tell of a second cluster that believes this node to be its own; both refuse the other."""

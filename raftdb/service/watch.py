@@ -1,4 +1,4 @@
-"""Carries the member table's addresses to the transport, whenever they have changed."""
+"""What table and transport tell each other: addresses, whenever they changed, and where a peer was seen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from raftdb.members import MemberTable
+from raftdb.members import Member, MemberTable
+from raftdb.membership import Sighting
+from raftdb.peer.hello import HelloFacts
 from raftdb.raft.types import MemberID
 
 
@@ -60,3 +62,15 @@ class PeerWatch:
         if peers != self._known:
             self._known = peers
             self._update(dict(peers))
+
+
+def sighting(facts: HelloFacts) -> Sighting:
+    """Return what a peer's Hello says of it, as the caretaker takes it."""
+    record = Member(
+        facts.member,
+        facts.raft_address,
+        facts.http_address,
+        *facts.protocols,
+        facts.feature_level,
+    )
+    return Sighting(facts.cluster_id, record)

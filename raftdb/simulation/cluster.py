@@ -26,6 +26,7 @@ from raftdb.simulation.carrier import Carrier
 from raftdb.simulation.chronicle import EVENTS_KEPT, Chronicle
 from raftdb.simulation.clock import SimulationClock
 from raftdb.simulation.founding import WALL_START_MS, founding_entries
+from raftdb.simulation.links import Links
 from raftdb.simulation.machinery import APPEND_BYTES_MAX, DurableMachine
 from raftdb.simulation.memory_disk import Platter
 from raftdb.simulation.node import Machinery, SimulatedNode
@@ -65,7 +66,8 @@ class Cluster:
         self._durable = durable
         self.clock = SimulationClock()
         self.chronicle = Chronicle(self.clock.seconds, kept=events_kept)
-        self.network = Carrier(self.clock, Random(f"{seed}/network"))
+        self.fast_failover = fast_failover
+        self.network = self.make_network(Random(f"{seed}/network"))
         self.network.watch = lambda message: self.chronicle.note("arrives", message)
         self.nodes: dict[str, SimulatedNode] = {}
         self.wall_steps_ms: dict[str, int] = {}
@@ -75,16 +77,25 @@ class Cluster:
         """Is shown a node after every event on it that it survived."""
         self.failures: list[Failure] = []
         """Why nodes crashed by themselves, all of them."""
-        self._fast_failover = fast_failover
         self._hashes: dict[int, tuple[int, str]] = {}
         self.cluster_id = Random(f"{seed}/cluster").getrandbits(128) | 1
         members = [self._member(name) for name in names]
         self.first_size = len(members)
         self.lost_a_node = False
         """Whether one is gone for good."""
+        self.removals = 0
+        """Of members, under way: whoever loses a node meanwhile may take the quorum away."""
         entries = founding_entries(members, self.cluster_id)
         for member in members:
-            self.nodes[member.id] = SimulatedNode(self, member, self._machinery(member, entries))
+            self.nodes[member.id] = self.make_node(member, self._machinery(member, entries))
+
+    def make_network(self, rng: Random) -> Links:
+        """Return what connects the nodes."""
+        return Carrier(self.clock, rng)
+
+    def make_node(self, member: MemberID, machinery: Machinery) -> SimulatedNode:
+        """Return a node that is to be connected by this cluster's network."""
+        return SimulatedNode(self, member, machinery)
 
     def add_blank(self, name: str) -> SimulatedNode:
         """Return a new node that belongs to nothing yet; it must be added by a change."""
@@ -169,7 +180,7 @@ class Cluster:
 
     def tell_refused(self, dead: MemberID) -> None:
         """Let the peers of a killed node find its port closed, where they can reach it."""
-        if not self._fast_failover:
+        if not self.fast_failover:
             return
         # A connection ends after what was sent on it has arrived.
         delay_s = self.network.weather.delay_max_s + 0.001

@@ -197,6 +197,16 @@ class End:
         else:
             self._over()
 
+    def snap(self, *, told: tuple[bool, bool]) -> None:
+        """Be cut off from the other end by something in between.
+
+        :param told: whether this end hears of it, and the other one
+        """
+        for end, hears in zip((self, self.other), told, strict=True):
+            end.curtail()
+            if hears:
+                end._clock.callLater(0, end.ended, Failure(ConnectionLost()))  # noqa: SLF001  (our other half)
+
     def curtail(self) -> None:
         """Lose the rest of what is on its way here: a frame may end in its middle."""
         left = self._network.surviving(self._inbox_bytes) if self._inbox_bytes else 0

@@ -6,8 +6,12 @@ What a cut does to what is under way is for those to say who carry it: messages 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+
+from raftdb.raft.messages import Message
 
 STRAGGLE_S = 2.0
 """How long a clogged link can hold something back."""
@@ -37,12 +41,31 @@ class Links:
     """Cuts and weather.
 
     :ivar weather: on all links
+    :ivar watch: is shown every message that arrives
     """
 
     def __init__(self) -> None:
         self.weather = Weather()
+        self.watch: Callable[[Message], None] = lambda _: None
+        self._digest = blake2b(digest_size=16)
         self._cuts: dict[tuple[str, str], None] = {}
         self._hosts: dict[str, None] = {}
+
+    @property
+    def digest(self) -> str:
+        """A hash of every arrival: its time and its bytes; equal for equal histories."""
+        return self._digest.hexdigest()
+
+    def record(self, now_s: float, frame: bytes) -> None:
+        """Take an arrival into the digest."""
+        self._digest.update(b"%.9f" % now_s)
+        self._digest.update(frame)
+
+    def snap(self, rng: Random) -> None:
+        """Break a connection or let it hang half-open, where there are connections."""
+
+    def clog(self, sender: str, receiver: str, seconds: float) -> None:
+        """Let what is sent from now on wait, where there is something that can wait."""
 
     def know(self, host: str) -> None:
         """Count a host in: from now on it can be isolated from."""

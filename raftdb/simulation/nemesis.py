@@ -25,6 +25,8 @@ FAULTS = (
     "flap",
     "pause",
     "weather",
+    "snap",
+    "clog",
     "hang",
     "slow disk",
     "fail",
@@ -73,6 +75,8 @@ class Nemesis:
             "flap": self._flap,
             "pause": self._pause,
             "weather": self._weather,
+            "snap": self._snap,
+            "clog": self._clog,
             "hang": self._hang,
             "slow disk": self._slow_disk,
             "fail": self._fail,
@@ -237,6 +241,14 @@ class Nemesis:
         weather.stragglers = self._rng.choice((0.0, 0.0, 0.05, 0.3))
         weather.delay_max_s = self._rng.choice((0.002, 0.02, 0.1))
 
+    def _snap(self) -> None:
+        for _ in range(self._rng.choice((1, 4, 16))):
+            self._cluster.network.snap(self._rng)
+
+    def _clog(self) -> None:
+        one, other = self._victim(), self._victim()
+        self._cluster.network.clog(one.name, other.name, self._rng.uniform(0.05, 2.0))
+
     # -- disks --
 
     def _hang(self) -> None:
@@ -269,7 +281,7 @@ class Nemesis:
 
     def _may_lose(self) -> bool:
         """Whether a majority is left without one node; no second one is lost in a run."""
-        return not self._lost and self._cluster.first_size >= 3
+        return not self._lost and not self._cluster.removals and self._cluster.first_size >= 3
 
     def _slow_disk(self) -> None:
         """Let one disk, or every one, take its time from now on."""

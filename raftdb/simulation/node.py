@@ -20,7 +20,7 @@ from raftdb.raft.messages import Message
 from raftdb.raft.types import MemberID, Role
 from raftdb.replica import Replica
 from raftdb.replica.seams import Transport
-from raftdb.simulation.carrier import Station
+from raftdb.simulation.carrier import Carrier, Station
 from raftdb.simulation.clock import NodeClock
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.memory_disk import Platter
@@ -142,7 +142,9 @@ class SimulatedNode:
             report_snapshot=lambda peer, ok: self._later(self.replica.report_snapshot, peer, ok),
             report_unreachable=lambda peer: self._later(self.replica.report_unreachable, peer),
         )
-        return self.cluster.network.connect(self.member, station)
+        network = self.cluster.network
+        assert isinstance(network, Carrier)
+        return network.connect(self.member, station)
 
     def begin(self) -> None:
         """Take part, now that all parts are there."""
@@ -151,7 +153,9 @@ class SimulatedNode:
 
     def disconnect(self) -> None:
         """Be gone from the network; the node is dead."""
-        self.cluster.network.disconnect(self.member)
+        network = self.cluster.network
+        assert isinstance(network, Carrier)
+        network.disconnect(self.member)
         self.cluster.tell_refused(self.member)
 
     def boot_if_down(self) -> None:

@@ -15,6 +15,9 @@ from raftdb.simulation.nemesis import FAULTS
 
 NAMES = "abcdefg"
 SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 7)
+WIRED = 0.5
+"""The share of seeds whose nodes are connected by bytes."""
+
 KiB = 1024
 MiB = 1024 * KiB
 
@@ -48,6 +51,8 @@ class Plan:
 
     :param seed: everything else follows from it
     :param names: the first voters
+    :param wired: whether connected by bytes, with production's peer transport and membership, and so
+        durable; else messages are carried one by one, which can be lost, repeated and reordered
     :param durable: whether on the production storage over lossy disks
     :param reconfigure: whether members come and go
     :param fast_failover: whether a killed node's peers find its port closed
@@ -63,6 +68,7 @@ class Plan:
 
     seed: int
     names: str = "abc"
+    wired: bool = False
     durable: bool = False
     reconfigure: bool = False
     fast_failover: bool = True
@@ -83,10 +89,12 @@ def draw(seed: int) -> Plan:
     rng = Random(f"{seed}/plan")
     size = rng.choice(SIZES)
     keen = rng.random() < 0.3
+    wired = Random(f"{seed}/wired").random() < WIRED
     return Plan(
         seed=seed,
         names=NAMES[:size],
-        durable=rng.random() < 0.5,
+        wired=wired,
+        durable=rng.random() < 0.5 or wired,
         reconfigure=rng.random() < 0.4,
         fast_failover=rng.random() < 0.7,
         storm_s=rng.uniform(2.0, 7.0),

@@ -11,8 +11,10 @@ from raftdb.simulation.judge import in_words, judge, judge_crashes, nothing_unhe
 from raftdb.simulation.liveness import Liveness, write_at_last
 from raftdb.simulation.manners import check_manners
 from raftdb.simulation.nemesis import Nemesis
+from raftdb.simulation.operators import Operators
 from raftdb.simulation.plan import Plan, draw
 from raftdb.simulation.reshuffle import Reshuffle
+from raftdb.simulation.wired import WiredCluster
 from raftdb.simulation.workload import Client, Record
 
 HEAL_S = 2.0
@@ -67,7 +69,8 @@ class Run:
 
     def __init__(self, plan: Plan, *, events_kept: int | None = EVENTS_KEPT) -> None:
         self.plan = plan
-        self.cluster = Cluster(
+        kind = WiredCluster if plan.wired else Cluster
+        self.cluster = kind(
             plan.seed,
             plan.names,
             options=plan.options,
@@ -89,7 +92,12 @@ class Run:
             )
             for number in range(plan.clients)
         ]
-        self.reshuffle = Reshuffle(self.cluster, Random(f"{seed}/reshuffle"))
+        people = Random(f"{seed}/reshuffle")
+        self.reshuffle: Operators | Reshuffle
+        if isinstance(self.cluster, WiredCluster):
+            self.reshuffle = Operators(self.cluster, people)
+        else:
+            self.reshuffle = Reshuffle(self.cluster, people)
         self.nemesis = Nemesis(
             self.cluster,
             Random(f"{seed}/nemesis"),

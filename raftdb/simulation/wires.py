@@ -156,17 +156,25 @@ class Wires(Links):
         return sum(end.host == host for end in self.ends)
 
     def dial(
-        self, host: str, address: str, factory: IProtocolFactory, connected: Deferred[IProtocol]
+        self,
+        host: str,
+        clock: IReactorTime,
+        address: str,
+        factory: IProtocolFactory,
+        connected: Deferred[IProtocol],
     ) -> None:
-        """Take one attempt further: arrived at the other side, or lost on the way."""
+        """Take one attempt further: arrived at the other side, or lost on the way.
+
+        :param clock: of the process that dialled; another one may run there by now
+        """
         owner, accepting = self._listening.get(address, (address.partition(".")[0], None))
-        lost = host in self._dead or self.is_silent(owner)
+        lost = host in self._dead or self.is_silent(owner) or self.clock_of(host) is not clock
         if connected.called or lost or not self.passes(host, owner):
             return
         if not self.passes(owner, host):
             return
         if accepting is None:
-            self.clock_of(host).callLater(self.latency_s(), _refuse, connected)
+            clock.callLater(self.latency_s(), _refuse, connected)
             return
         near, far = End(self, host, owner), End(self, owner, host)
         near.other, far.other = far, near
@@ -194,6 +202,7 @@ class _Endpoint:
         connected: Deferred[IProtocol] = Deferred()
         network = self._network
         network.attempts += 1
-        arguments = (self._host, self._address, protocolFactory, connected)
+        clock = network.clock_of(self._host)
+        arguments = (self._host, clock, self._address, protocolFactory, connected)
         network.clock.callLater(network.latency_s(), network.dial, *arguments)
         return connected

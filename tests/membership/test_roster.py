@@ -280,6 +280,15 @@ class TestRemoval:
         node.membership.remove("node03")
         assert MemberID("node03", 3) not in node.group.table.conf_state.members
 
+    def test_a_new_leader_takes_silence_for_silence(self, node: Fixture) -> None:
+        """It has heard nobody yet: a voter that is gone must not count as one that stays."""
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+        node.group.active[MemberID("node03", 3)] = False
+        node.wait(2.0)
+        node.group.term += 1
+        assert isinstance(failure_of(node.membership.remove("node02")), ConfChangeError)
+
     def test_an_invitation_is_taken_back(self, node: Fixture) -> None:
         """Under the same name."""
         node.membership.invite("node07", "x:1", "x:2")

@@ -27,11 +27,14 @@ SHAPES = ("majority", "majority", "ring", "bridge", "one-way")
 """How the phase begins: a good majority, or good nodes whose links are partial."""
 
 
-def configurations(cluster: Cluster) -> list[ConfState]:
-    """Return every configuration in force on a running node, and every one its log may bring."""
+def configurations(cluster: Cluster, *, dead: bool = False) -> list[ConfState]:
+    """Return every configuration in force on a running node, and every one its log may bring.
+
+    :param dead: whether those count, too, that a dead node had when it died
+    """
     found: dict[ConfState, None] = {}
     for node in cluster.nodes.values():
-        if not node.is_up:
+        if not node.is_up and not (dead and node.boots and not node.is_lost):
             continue
         core = node.replica.core
         conf_state = core.conf_state
@@ -65,6 +68,16 @@ def healthy_majority(cluster: Cluster, rng: Random) -> list[SimulatedNode]:
         ):
             chosen = rest
     return [cluster.nodes[name] for name in cluster.nodes if name in chosen]
+
+
+def is_spare(cluster: Cluster, node: SimulatedNode) -> bool:
+    """Whether every configuration has a majority without ``node`` and all that is lost already."""
+    others = [one for one in cluster.nodes.values() if one is not node and not one.is_lost]
+    left = [one.member for one in others]
+    return all(
+        _is_quorum(conf.voters, left) and _is_quorum(conf.voters_outgoing, left)
+        for conf in configurations(cluster, dead=True)
+    )
 
 
 def _is_quorum(voters: tuple[MemberID, ...], members: list[MemberID]) -> bool:

@@ -8,6 +8,7 @@ from random import Random
 
 from raftdb.simulation.ambush import Ambush
 from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.liveness import is_spare
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.node import Machinery, SimulatedNode
 from raftdb.simulation.power import LIFE, START
@@ -266,7 +267,7 @@ class Nemesis:
     def _rot(self) -> None:
         """Flip a bit of one log, on one node of a run: the others keep what it had."""
         machinery = (node := self._victim()).machinery
-        if self._may_lose() and isinstance(machinery, DurableMachine) and node.is_up:
+        if self._may_lose(node) and isinstance(machinery, DurableMachine) and node.is_up:
             node.kill()
             node.rotten = True
             machinery.rot()
@@ -275,13 +276,16 @@ class Nemesis:
 
     def _wipe(self) -> None:
         node = self._victim()
-        if self._may_lose() and node.is_up:
+        if self._may_lose(node) and node.is_up:
             self._cluster.wipe(node.name)
             self._lost = True
 
-    def _may_lose(self) -> bool:
+    def _may_lose(self, node: SimulatedNode) -> bool:
         """Whether a majority is left without one node; no second one is lost in a run."""
-        return not self._lost and not self._cluster.removals and self._cluster.first_size >= 3
+        cluster = self._cluster
+        if self._lost or cluster.removals or cluster.first_size < 3:
+            return False
+        return is_spare(cluster, node)
 
     def _slow_disk(self) -> None:
         """Let one disk, or every one, take its time from now on."""

@@ -215,7 +215,8 @@ class NodeClock:
         self._clock = clock
         self._seconds = seconds or clock.seconds
         self._watch = watch
-        self._dead = False
+        self.is_dead = False
+        """Whether the node has ended."""
         self.paused_until_s = 0.0
         """When the latest pause ends or ended, by the simulation's clock."""
 
@@ -257,7 +258,7 @@ class NodeClock:
 
     def kill(self) -> None:
         """Let nothing happen on this node ever again."""
-        self._dead = True
+        self.is_dead = True
         for call in self._calls():
             call.cancel()
 
@@ -265,12 +266,34 @@ class NodeClock:
         """Call back at this instant, as an event of this node; when the pause is over in a pause."""
         if self.pause_left_s:
             self.callLater(0, function, *args)
-        elif not self._dead:
+        elif not self.is_dead:
             function(*args)
             self._watch()
 
     def make(self, call: Call) -> None:
         """Make one of this node's calls, and look at what it did."""
-        if not self._dead:
+        if not self.is_dead:
             call.function(*call.args, **call.kw)
             self._watch()
+
+
+class UnwatchedClock(NodeClock):
+    """A node's clock for what does nothing to its state by itself: nobody looks after its calls.
+
+    The timers of connections are half of all events. When one of them has something to tell the
+    node, that makes a turn of the node's, which is watched.
+
+    :param clock: of the simulation
+    :param node: whose pauses and whose end these calls share
+    """
+
+    def __init__(self, clock: SimulationClock, node: NodeClock) -> None:
+        super().__init__(clock, seconds=node.seconds)
+        self._node = node
+
+    def make(self, call: Call) -> None:
+        """Make a call, or put it off to the end of the node's pause."""
+        if self._node.pause_left_s:
+            self.callLater(self._node.pause_left_s, call.function, *call.args, **call.kw)
+        elif not self._node.is_dead:
+            call.function(*call.args, **call.kw)

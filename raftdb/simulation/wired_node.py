@@ -29,7 +29,7 @@ from raftdb.raft.types import ConfChange, ConfChangeKind, MemberID
 from raftdb.replica import Replica
 from raftdb.replica.seams import Transport
 from raftdb.service.watch import PeerWatch, sighting
-from raftdb.simulation.clock import NodeClock
+from raftdb.simulation.clock import NodeClock, UnwatchedClock
 from raftdb.simulation.directory import SimulatedDirectory
 from raftdb.simulation.node import Machinery, SimulatedNode
 from raftdb.storage import DurableStorage
@@ -89,7 +89,7 @@ class WiredNode(SimulatedNode):
         tick_s = self.cluster.options.tick_s
         record = self.record
         self.transport = PeerTransport(
-            self.clock,
+            UnwatchedClock(self.cluster.clock, self.clock),
             LocalMember(
                 member=self.member,
                 boot=config.boot,

@@ -85,17 +85,16 @@ def _is_at_rest(state: State, previous: Observation) -> bool:
     the same was found good, and follows from itself.
     """
     log = state.log
-    if log.unstable_snapshot is not None:
-        return False
     committed, last, saved = previous.committed, previous.last, previous.saved
     return (
-        state.term == previous.term
+        log.unstable_snapshot is None
+        and log.committed == committed.index
+        and log.applied == previous.applied
+        and state.term == previous.term
         and state.role is previous.role
         and state.vote is previous.vote
         and state.leader is previous.leader
         and state.durable is previous.durable
-        and log.committed == committed.index
-        and log.applied == previous.applied
         and log.last_index == last.index
         and log.durable == saved.index
         and log.first_index == previous.first_index
@@ -103,12 +102,11 @@ def _is_at_rest(state: State, previous: Observation) -> bool:
         and (saved is last or log.term(saved.index) == saved.term)
         and (committed is last or log.term(committed.index) == committed.term)
         and state.reads.round == previous.round
-        and (state.role is Role.LEADER or _has_no_books(state))
+        and (
+            state.role is Role.LEADER
+            or (state.transferee is None and state.uncommitted_bytes == 0 and not state.reads)
+        )
     )
-
-
-def _has_no_books(state: State) -> bool:
-    return state.transferee is None and state.uncommitted_bytes == 0 and len(state.reads) == 0
 
 
 def _check_log(state: State) -> None:

@@ -61,9 +61,11 @@ class Safety:
 
         :raises AssertionError: naming the property that is broken
         """
-        self._check_reads(node)
-        before = self._observations.get(node.id)
-        now = invariants.check(node.state, before)
+        state = node.state
+        if state.read_states or state.read_counter:
+            self._check_reads(node)
+        before = self._observations.get(state.id)
+        now = invariants.check(state, before)
         if now is before:
             return  # its term, its role and its log are what they were, and so were judged
         self._observations[node.id] = now

@@ -40,6 +40,10 @@ class Table(Generic[T]):
         """Return what stands under ``key``, None for nothing."""
         return self._pieces[hash(key) & _MASK].get(key)
 
+    def piece(self, key: bytes) -> dict[bytes, T]:
+        """Return the piece that ``key`` belongs into, for whoever looks it up and then writes it."""
+        return self._pieces[hash(key) & _MASK]
+
     def __setitem__(self, key: bytes, value: T) -> None:
         self._pieces[hash(key) & _MASK][key] = value
 

@@ -22,7 +22,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
+from itertools import islice, pairwise
 
 import msgspec
 
@@ -34,9 +34,10 @@ from raftdb.kv.values import (
     Retention,
     decode_version,
     digest,
-    encode_version,
+    digest_sum,
     lineage,
     mod_revision,
+    version_bytes,
 )
 
 VERSION_OVERHEAD_BYTES = 128
@@ -62,11 +63,10 @@ class Superseded(msgspec.Struct, gc=False):
     digest: int = 0
 
     def add(self, key: bytes, record: bytes) -> None:
-        """Count one version; a deletion counts two of one key, which is noted once."""
+        """Count one version, but for its hash; a deletion counts two of one key, noted once."""
         if not self.keys or self.keys[-1] != key:
             self.keys.append(key)
         self.counted_bytes += len(record) - VERSION_HEADER_BYTES + VERSION_OVERHEAD_BYTES
-        self.digest += digest(record)
 
 
 class Pin:
@@ -105,8 +105,8 @@ class History:
         self._newest: Table[bytes] = Table()
         self._past: Table[list[bytes]] = Table()
         self._open = Superseded(1, [])
-        self._changed: list[KeyValue] = []
         self._written: list[bytes] = []
+        self._replaced: list[bytes] = []
         self._retained: deque[Superseded] = deque()
         self._retained_bytes = 0
         self._garbage: deque[Superseded] = deque()
@@ -160,19 +160,21 @@ class History:
         if past is None:
             _, modified, version = lineage(newest)
             return [newest] if modified <= revision and (version or modified > floor) else []
-        versions = [*past, newest]
         return [
             record
-            for place, record in enumerate(versions)
-            if mod_revision(record) <= revision and superseded_at(versions, place) > floor
+            for record, following in pairwise((*past, newest, None))
+            if record is not None
+            and mod_revision(record) <= revision
+            and superseded_at(record, following) > floor
         ]
 
     # Writing
 
-    def put(self, key: bytes, value: bytes) -> KeyValue:
+    def put(self, key: bytes, value: bytes) -> None:
         """Write ``key`` at the revision that :meth:`commit` will close; once per key and commit."""
         revision = self._open.revision
-        old = self._newest.get(key)
+        piece = self._newest.piece(key)
+        old = piece.get(key)
         created, version = revision, 1
         if old is None:
             self._living.add(key)
@@ -182,60 +184,62 @@ class History:
             assert modified < revision
             if versions:
                 created, version = was_created, versions + 1
-                self._open.add(key, old)
             else:
                 self._dead.remove(key)
                 self._living.add(key)
                 self.live_count += 1
-            self._keep(key, old)
-        return self._write(KeyValue(key, value, created, revision, version))
+            self._replace(key, old, live=versions > 0)
+        record = version_bytes(key, value, created, revision, version)
+        piece[key] = record
+        self._written.append(record)
 
-    def delete(self, key: bytes) -> KeyValue | None:
-        """Delete ``key`` at the open revision; return what it was, None where nothing was."""
-        record = self._newest.get(key)
-        if record is None:
-            return None
-        old = decode_version(record)
-        if not old.version:
-            return None
-        assert old.mod_revision < self._open.revision
-        self._open.add(key, record)
+    def delete(self, key: bytes) -> bool:
+        """Delete ``key`` at the open revision; return whether there was one."""
+        old = self._newest.get(key)
+        if old is None:
+            return False
+        _, modified, version = lineage(old)
+        if not version:
+            return False
+        revision = self._open.revision
+        assert modified < revision
+        tombstone = version_bytes(key, b"", 0, revision, 0)
+        self._replace(key, old, live=True)
+        self._open.add(key, tombstone)
+        self._replaced.append(tombstone)
         self._living.remove(key)
         self._dead.add(key)
         self.live_count -= 1
-        self._keep(key, record)
-        self._write(KeyValue(key, b"", 0, self._open.revision, 0))
-        self._open.add(key, self._written[-1])
-        return old
+        self._newest[key] = tombstone
+        self._written.append(tombstone)
+        return True
 
-    def _keep(self, key: bytes, old: bytes) -> None:
+    def _replace(self, key: bytes, old: bytes, *, live: bool) -> None:
         """Put what was the newest version of ``key`` with its past."""
-        past = self._past.get(key)
+        if live:
+            self._open.add(key, old)
+            self._replaced.append(old)
+        pasts = self._past.piece(key)
+        past = pasts.get(key)
         if past is None:
-            self._past[key] = [old]
+            pasts[key] = [old]
         else:
             past.append(old)
 
-    def _write(self, new: KeyValue) -> KeyValue:
-        record = encode_version(new)
-        self._newest[new.key] = record
-        self._changed.append(new)
-        self._written.append(record)
-        return new
-
-    def commit(self) -> tuple[KeyValue, ...]:
+    def commit(self) -> tuple[bytes, ...]:
         """Close the open revision if it changed anything, compact and remove; return the changes."""
-        changes = tuple(self._changed)
+        changes = tuple(self._written)
         if changes:
-            self._changed.clear()
+            self._written.clear()
             closed = self._open
             self.revision = closed.revision
-            self._open = Superseded(closed.revision + 1, [])
-            for record in self._written:
-                self.digest += digest(record)
-            self._written.clear()
-            self.digest &= DIGEST_MASK
-            if closed.keys:
+            self.digest = (self.digest + digest_sum(changes)) & DIGEST_MASK
+            if not closed.keys:
+                closed.revision += 1
+            else:
+                self._open = Superseded(closed.revision + 1, [])
+                closed.digest = digest_sum(self._replaced)
+                self._replaced.clear()
                 self._retained.append(closed)
                 self._retained_bytes += closed.counted_bytes
             self.compact()
@@ -278,16 +282,15 @@ class History:
         newest = self._newest.get(key)
         if newest is None:
             return
-        past = self._past.get(key)
+        _, modified, version = lineage(newest)
+        pasts = self._past.piece(key)
+        past = pasts.get(key)
         if past is not None:
-            dead = 0
-            while dead < len(past) and superseded_at([*past[dead : dead + 2], newest], 0) <= safe:
-                dead += 1
-            if dead < len(past):
-                del past[:dead]
-                return
-            del self._past[key]
-        if superseded_at([newest], 0) <= safe:
+            if modified > safe:
+                _forget(past, newest, safe)
+            if modified <= safe or not past:
+                del pasts[key]
+        if modified <= safe and not version:
             del self._newest[key]
             self._dead.remove(key)
 
@@ -328,13 +331,14 @@ class History:
             return
         if past:
             self._past[key] = past
-        for record in past:
-            self.digest += digest(record)
-        versions = [*past, newest]
-        for place, record in enumerate(versions):
-            at = superseded_at(versions, place)
+            self.digest += digest_sum(past)
+        for record, following in pairwise((*past, newest, None)):
+            assert record is not None
+            at = superseded_at(record, following)
             if at < NEVER:
-                self._filling.setdefault(at, Superseded(at, [])).add(key, record)
+                superseded = self._filling.setdefault(at, Superseded(at, []))
+                superseded.add(key, record)
+                superseded.digest += digest(record)
 
     def loaded(self, revision: int, compact_revision: int, retention: Retention) -> None:
         """Close the filling: what is superseded is put in the order of its revisions."""
@@ -348,9 +352,23 @@ class History:
         self._filling = {}
 
 
-def superseded_at(versions: list[bytes], place: int) -> int:
-    """Return the revision from which the version at ``place`` is history, NEVER for a live one."""
-    _, modified, version = lineage(versions[place])
+def _forget(past: list[bytes], newest: bytes, safe: int) -> None:
+    """Drop from the past of a key what was history at ``safe``; costs as much as is dropped."""
+    dead = 0
+    while dead < len(past):
+        following = past[dead + 1] if dead + 1 < len(past) else newest
+        if superseded_at(past[dead], following) > safe:
+            break
+        dead += 1
+    del past[:dead]
+
+
+def superseded_at(record: bytes, following: bytes | None) -> int:
+    """Return the revision from which a version is history, NEVER for a live one.
+
+    :param following: the next version of its key, None for none
+    """
+    _, modified, version = lineage(record)
     if not version:
         return modified
-    return mod_revision(versions[place + 1]) if place + 1 < len(versions) else NEVER
+    return NEVER if following is None else mod_revision(following)

@@ -80,11 +80,11 @@ class KeyValueStore:
         """How many keys exist now."""
         return self._history.live_count
 
-    def apply(self, command: Command) -> tuple[Result | InvalidRequest, tuple[KeyValue, ...]]:
+    def apply(self, command: Command) -> tuple[Result | InvalidRequest, tuple[bytes, ...]]:
         """Apply one command.
 
         :returns: the result, and the new versions (tombstones among them) in the order they came
-            about. A command that is refused when applied gives the error as its result, to be
+            about, as :func:`~raftdb.kv.values.decode_version` takes them. A command that is refused when applied gives the error as its result, to be
             raised by whoever waits, and changes nothing.
         """
         history = self._history
@@ -95,7 +95,7 @@ class KeyValueStore:
                 changes = history.commit()
                 return PutResult(history.revision), changes
             case Delete(keys=keys):
-                deleted = sum(history.delete(key) is not None for key in dict.fromkeys(keys))
+                deleted = sum(history.delete(key) for key in dict.fromkeys(keys))
                 changes = history.commit()
                 return DeleteResult(history.revision, deleted), changes
             case DeleteRange():
@@ -111,7 +111,7 @@ class KeyValueStore:
 
     def _delete_range(
         self, command: DeleteRange
-    ) -> tuple[DeleteResult | InvalidRequest, tuple[KeyValue, ...]]:
+    ) -> tuple[DeleteResult | InvalidRequest, tuple[bytes, ...]]:
         history = self._history
         keys = list(islice(history.living(command.start, command.end), COMMAND_KEYS_MAX + 1))
         if len(keys) > COMMAND_KEYS_MAX:
@@ -127,16 +127,16 @@ class KeyValueStore:
 
     def _compare_and_swap(
         self, command: CompareAndSwap
-    ) -> tuple[CompareAndSwapResult, tuple[KeyValue, ...]]:
+    ) -> tuple[CompareAndSwapResult, tuple[bytes, ...]]:
         history = self._history
         current = history.current(command.key)
         swapped = _holds(command.expected, current)
         if swapped:
             if command.value is not None:
-                current = history.put(command.key, command.value)
+                history.put(command.key, command.value)
             else:
                 history.delete(command.key)
-                current = None
+            current = history.current(command.key)
         changes = history.commit()
         return CompareAndSwapResult(history.revision, swapped, current), changes
 

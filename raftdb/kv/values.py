@@ -6,6 +6,7 @@ the state hash, so a restored version that hashes alike is alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple, TypeAlias
@@ -137,12 +138,16 @@ def decode_result(data: bytes) -> Result:
 
 def encode_version(kv: KeyValue) -> bytes:
     """Return the bytes of one version; the value takes what the header leaves."""
-    key = kv.key
-    return (
-        _VERSION.pack(len(key), kv.create_revision, kv.mod_revision, kv.version, kv.lease)
-        + key
-        + kv.value
+    return version_bytes(
+        kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease
     )
+
+
+def version_bytes(
+    key: bytes, value: bytes, created: int, modified: int, version: int, lease: int = 0
+) -> bytes:
+    """Return what :func:`encode_version` returns for a version of these parts."""
+    return _VERSION.pack(len(key), created, modified, version, lease) + key + value
 
 
 def decode_version(data: bytes) -> KeyValue:
@@ -184,3 +189,14 @@ def mod_revision(record: bytes) -> int:
 def digest(data: bytes) -> int:
     """Return the hash of ``data`` as a number that can be summed modulo 2**128."""
     return int.from_bytes(blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
+
+
+def digest_sum(records: Iterable[bytes]) -> int:
+    """Return the sum of the hashes of ``records``, not reduced.
+
+    One call for all of them: a quarter of the time that applying takes is spent in here.
+    """
+    total = 0
+    for record in records:
+        total += int.from_bytes(blake2b(record, digest_size=_DIGEST_BYTES).digest(), "big")
+    return total

@@ -23,6 +23,7 @@ from raftdb.errors import (
 from raftdb.raft.config import Config
 from raftdb.raft.messages import AppendEntries, Message
 from raftdb.raft.node import RawNode
+from raftdb.raft.storage import LogReader
 from raftdb.raft.types import ENTRY_OVERHEAD_BYTES, ConfChange, Entry, EntryID, MemberID, Role
 from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
@@ -55,6 +56,7 @@ class Replica:
     :param on_role_change: is told role, leader and term after each turn that changed one of them
     :param on_loaded: is called when a snapshot has become the state; in production it takes the
         many new objects out of the garbage collector's sight
+    :param core: makes the core; the simulator has one that tells a trace
     """
 
     _log = Logger()
@@ -71,6 +73,7 @@ class Replica:
         crash: Callable[[Failure], None],
         on_role_change: Callable[[Role, MemberID | None, int], None] = lambda *_: None,
         on_loaded: Callable[[], None] = lambda: None,
+        core: Callable[[Config, LogReader], RawNode] = RawNode,
     ) -> None:
         self._clock = clock
         self._storage = storage
@@ -83,7 +86,7 @@ class Replica:
         self._stopped: Deferred[None] | None = None
         self._known: tuple[Role, MemberID | None, int] = (Role.FOLLOWER, None, 0)
         self._election_s = config.election_ticks * options.tick_s
-        self._node = RawNode(config, storage.log)
+        self._node = core(config, storage.log)
         self._loads_to = storage.log.snapshot().last.index
         self._clients = Clients(self._node.read_index, options, patience_s=self._election_s)
         self._admission = Admission(storage, patience_s=self._election_s)

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from raftdb.errors import Refused
 from raftdb.kv.values import PutResult
 from raftdb.raft.config import Config
-from raftdb.raft.storage import MemoryStorage
+from raftdb.raft.node import RawNode
+from raftdb.raft.storage import LogReader, MemoryStorage
 from raftdb.raft.types import Entry, HardState, MemberID, Role
 from raftdb.replica import Options
 from raftdb.simulation.carrier import Carrier
@@ -47,6 +48,8 @@ class Cluster:
     :param fast_failover: whether a killed node's peers notice at once that its port is closed
     :param events_kept: how many of the newest events can be told, None for all
     :param configure: changes the core's default configuration
+    :param core: makes the core of each boot
+    :param crash: does to a killed node's disk what the death of a node does
     """
 
     def __init__(
@@ -59,10 +62,14 @@ class Cluster:
         fast_failover: bool = True,
         events_kept: int | None = EVENTS_KEPT,
         configure: Callable[[Config], Config] = lambda config: config,
+        core: Callable[[Config, LogReader], RawNode] = RawNode,
+        crash: Callable[[SimulatedNode], None] = lambda node: node.machinery.crash(),
     ) -> None:
         self.seed = seed
         self.options = options or Options()
         self.configure = configure
+        self.core = core
+        self.crash = crash
         self._durable = durable
         self.clock = SimulationClock()
         self.chronicle = Chronicle(self.clock.seconds, kept=events_kept)

@@ -15,6 +15,9 @@ from raftdb.simulation.picture import Picture
 from raftdb.simulation.plan import Plan, draw
 from raftdb.simulation.runner import Swarm, quiet
 from raftdb.simulation.swarm import Run, Verdict, run
+from raftdb.simulation.trace_check import Rejected, check
+from raftdb.simulation.trace_format import encode
+from raftdb.simulation.trace_run import SWITCHED_OFF, run_traced
 
 BLOCK = 1000
 """Seeds after which a run without end sums up."""
@@ -36,12 +39,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="with --seed: draw the run as SVG"
     )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="with --seed: write its trace for TLA+"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     asked = parser.parse_args(arguments)
     quiet()
     if asked.seed is not None:
         if asked.picture is not None:
             return _draw(asked.seed, asked.picture)
+        if asked.trace is not None:
+            return _trace(asked.seed, asked.trace)
         verdict = run(draw(asked.seed), events_kept=None if asked.events else 100)
         tell_plan(verdict.plan)
         if asked.events and verdict.violation is None:
@@ -67,6 +75,23 @@ def _draw(seed: int, path: Path) -> int:
     tell(dataclasses.replace(verdict, events=verdict.events[-EVENTS_KEPT:]))
     _say(f"drawn: {path}")
     return int(verdict.violation is not None)
+
+
+def _trace(seed: int, path: Path) -> int:
+    """Run one seed, tamed, and write its trace; docs/traces.md says what for."""
+    traced = run_traced(draw(seed))
+    events = list(traced.trace.events())
+    path.write_bytes(b"".join(encode(events)))
+    tell_plan(traced.verdict.plan)
+    _say(f"switched off for the trace: {SWITCHED_OFF}")
+    tell(traced.verdict)
+    try:
+        check(events)
+    except Rejected as error:
+        _say(f"the specification does not allow this trace: {error}")
+        return 1
+    _say(f"{path}: {len(events)} events, allowed by the specification as trace_check reads it")
+    return int(traced.verdict.violation is not None)
 
 
 def tell_plan(plan: Plan) -> None:

@@ -113,6 +113,7 @@ class SimulatedNode:
             options=cluster.options,
             crash=self._crashed,
             on_role_change=self._role_changed,
+            core=cluster.core,
         )
         self.database = Database(
             self.clock, self.replica, self.machine, wall_ms=lambda: cluster.wall_ms(self.name)
@@ -170,7 +171,7 @@ class SimulatedNode:
         self.is_up = False
         self.cluster.chronicle.note("dies", self.name)
         self.clock.kill()
-        self.machinery.crash()
+        self.cluster.crash(self)
         self.disconnect()
 
     def pause(self, seconds: float) -> None:

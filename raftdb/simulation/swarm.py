@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -55,9 +56,28 @@ def run_seed(seed: int) -> Verdict:
     return run(draw(seed))
 
 
-def run(plan: Plan, *, events_kept: int | None = EVENTS_KEPT) -> Verdict:
+def found(plan: Plan, events_kept: int | None) -> Cluster:
+    """Return the cluster of a plan, not started yet."""
+    kind = WiredCluster if plan.wired else Cluster
+    return kind(
+        plan.seed,
+        plan.names,
+        options=plan.options,
+        durable=plan.durable,
+        fast_failover=plan.fast_failover,
+        events_kept=events_kept,
+        configure=plan.limits.configure,
+    )
+
+
+def run(
+    plan: Plan,
+    *,
+    events_kept: int | None = EVENTS_KEPT,
+    found: Callable[[Plan, int | None], Cluster] = found,
+) -> Verdict:
     """Run a plan; a broken promise is part of the verdict, never an error."""
-    return Run(plan, events_kept=events_kept).verdict()
+    return Run(plan, events_kept=events_kept, found=found).verdict()
 
 
 class Run:
@@ -65,20 +85,18 @@ class Run:
 
     :param plan: what happens
     :param events_kept: how many of the newest events can be told, None for all
+    :param found: makes the cluster
     """
 
-    def __init__(self, plan: Plan, *, events_kept: int | None = EVENTS_KEPT) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        events_kept: int | None = EVENTS_KEPT,
+        found: Callable[[Plan, int | None], Cluster] = found,
+    ) -> None:
         self.plan = plan
-        kind = WiredCluster if plan.wired else Cluster
-        self.cluster = kind(
-            plan.seed,
-            plan.names,
-            options=plan.options,
-            durable=plan.durable,
-            fast_failover=plan.fast_failover,
-            events_kept=events_kept,
-            configure=plan.limits.configure,
-        )
+        self.cluster = found(plan, events_kept)
         seed = plan.seed
         self.record = Record()
         self.clients = [

@@ -53,10 +53,10 @@ class Tale:
         self.events.append(event)
         return event
 
-    def send(self, kind: str, sender: str, receiver: str, **fields: object) -> TraceMessage:
+    def send(self, kind: str, sender: str, receiver: str, **fields: int) -> TraceMessage:
         """Write that a message leaves; return it."""
         term = self.nodes[sender].state.term
-        message = TraceMessage(kind, term, sender, receiver, **fields)
+        message = msgspec.structs.replace(TraceMessage(kind, term, sender, receiver), **fields)
         self.tell(f"Send{KINDS[kind]}", sender, msg=message)
         return message
 
@@ -64,7 +64,7 @@ class Tale:
         """Write that it arrives."""
         self.tell(f"Receive{KINDS[message.type]}", message.receiver, msg=message)
 
-    def answer(self, kind: str, receiver: str, sender: str, **fields: object) -> None:
+    def answer(self, kind: str, receiver: str, sender: str, **fields: int) -> None:
         """Let an answer leave, be sent and arrive."""
         message = self.send(kind, sender, receiver, **fields)
         self.tell("Ready", sender)
@@ -202,7 +202,7 @@ def _with(**changes: object) -> Change:
 
     def change(event: TraceEvent) -> TraceEvent:
         for key, value in changes.items():
-            if key.startswith("msg_"):
+            if key.startswith("msg_") and event.msg is not None:
                 message = msgspec.structs.replace(event.msg, **{key[4:]: value})
                 event = msgspec.structs.replace(event, msg=message)
             elif key in {"term", "vote", "commit"}:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdb.raft import voter
-from raftdb.raft.messages import RequestVote
-from raftdb.raft.state import State
+from raftdb.raft.log import RaftLog
 from raftdb.raft.tracker import Tracker
 from raftdb.simulation import command
 from raftdb.simulation.plan import draw
@@ -92,23 +90,11 @@ class TestBugs:
         with pytest.raises(Rejected, match=r"Commit of \d: commit is"):
             check(list(run_traced(draw(10)).trace.events()))
 
-    def test_a_second_vote(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A voter forgets in a term that it has voted."""
-        answer = voter.answer
-
-        def forgetful(state: State, message: RequestVote) -> None:
-            state.vote = state.leader = None
-            answer(state, message)
-
-        monkeypatch.setattr(voter, "answer", forgetful)
-        refused = []
-        for seed in (20, 9, 5, 1005, 1001, 6):
-            try:
-                check(list(run_traced(draw(seed)).trace.events()))
-            except Rejected as error:
-                refused.append(error)
-                break
-        assert refused
+    def test_a_vote_for_a_shorter_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Voters do not look at the candidate's log."""
+        monkeypatch.setattr(RaftLog, "is_up_to_date", lambda *_: True)
+        with pytest.raises(Rejected, match="no such message is under way"):
+            check(list(run_traced(draw(20)).trace.events()))
 
 
 @pytest.mark.skipif(

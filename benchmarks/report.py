@@ -17,6 +17,17 @@ def markdown(results: Results) -> str:
     return "\n".join([*_head(results), *_targets(results), *_loads(results), *_figures(results)])
 
 
+def with_pictures(results: Results) -> str:
+    """Return the tables with the pictures above those that they show."""
+    text = markdown(results)
+    for heading, picture, says in (
+        ("### Under load", "benchmark-load.svg", "Requests a second over connections"),
+        ("### Deaths, growth, restarts", "benchmark-events.svg", "Failover, restart, memory"),
+    ):
+        text = text.replace(heading, f"{heading}\n\n![{says}](images/{picture})")
+    return text
+
+
 def publish(results: Results, page: Path) -> None:
     """Put the tables between the marks of a page.
 
@@ -27,7 +38,7 @@ def publish(results: Results, page: Path) -> None:
     _, ends, after = rest.partition(END)
     if not begins or not ends:
         raise ValueError(f"{page} lacks the marks {BEGIN!r} and {END!r}")
-    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{with_pictures(results)}\n{END}{after}", encoding="utf-8")
 
 
 def _head(results: Results) -> list[str]:

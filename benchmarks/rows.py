@@ -29,7 +29,7 @@ def _all(operation: str) -> dict[str, str]:
 LOADS = (
     LoadRow("write", "write of one key", _all("write"), longer=(1, 64, 256)),
     LoadRow("write10", "write of 10 keys at once", _all("write10")),
-    LoadRow("write100", "write of 100 keys at once", _all("write100"), longer=(16,)),
+    LoadRow("write100", "write of 100 keys at once", _all("write100"), longer=(16, 64, 256)),
     LoadRow(
         "stale",
         "read of a follower's own copy (raftdb stale, etcd serializable)",

@@ -15,28 +15,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pysyncobj import SyncObj, SyncObjConf, replicated
+from pysyncobj import SyncObj, SyncObjConf, SyncObjConsumer, replicated
 
 ATTEMPT_S = 0.1
+ACKNOWLEDGED_S = 5.0
+FILL_S = 90.0
 KEYS = 500
 
 
-class Store(SyncObj):  # type: ignore[misc]  # the library has no types
-    """A replicated dictionary."""
+class Store(SyncObjConsumer):  # type: ignore[misc]  # the library has no types
+    """A replicated dictionary.
 
-    def __init__(self, me: str, others: list[str], path: str) -> None:
+    What is set after the parent's ``__init__`` belongs to the state, and so to its snapshots.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.pairs: dict[str, str] = {}
         self.seen: dict[str, float] = {}
-        super().__init__(
-            me,
-            others,
-            SyncObjConf(
-                journalFile=f"{path}.journal",
-                fullDumpFile=f"{path}.dump",
-                appendEntriesUseBatch=False,  # with it a write waits for the next 0.1 s
-                connectionRetryTime=0.1,  # the default of 5 s would be all that a restart measures
-            ),
-        )
 
     @replicated  # type: ignore[untyped-decorator]  # the library has no types
     def put(self, key: str, value: str) -> None:
@@ -95,15 +91,26 @@ class Node:
     """Carries out commands."""
 
     def __init__(self, me: str, others: list[str], path: str) -> None:
-        self._store = Store(me, others, path)
+        self._store = Store()
+        self._cluster = SyncObj(
+            me,
+            others,
+            SyncObjConf(
+                journalFile=f"{path}.journal",
+                fullDumpFile=f"{path}.dump",
+                appendEntriesUseBatch=False,  # with it a write waits for the next 0.1 s
+                connectionRetryTime=0.1,  # the default of 5 s would be all that a restart measures
+            ),
+            consumers=[self._store],
+        )
         self._me = me
         self._value = ""
 
     def status(self) -> dict[str, object]:
         """Tell who leads, as far as this node knows."""
-        status = self._store.getStatus()
+        status = self._cluster.getStatus()
         leader = status["leader"]
-        is_ready = self._store.isReady() and status["has_quorum"]
+        is_ready = self._cluster.isReady() and status["has_quorum"]
         return {"leader": None if leader is None or not is_ready else leader.id}
 
     def load(
@@ -136,20 +143,36 @@ class Node:
         }
 
     def fill(self, first: int, count: int, per_request: int, value: str) -> dict[str, int]:
-        """Write keys once each."""
-        batches = iter(range(first, first + count, per_request))
+        """Write keys once each; what is not acknowledged in time is written again.
 
-        def call(done: Callable[[Any, Any], None]) -> bool:
-            at = next(batches, None)
-            if at is None:
-                return False
+        An acknowledgement that is due when the leader changes never comes.
+        """
+        at_once = 500 if per_request == 1 else 16
+        todo = list(range(first, first + count, per_request))
+        deadline = time.monotonic() + FILL_S
+        while todo and time.monotonic() < deadline:
+            batch, todo = todo[:at_once], todo[at_once:]
+            todo = self._write(batch, per_request, value) + todo
+        return {"failed": len(todo)}
+
+    def _write(self, batch: list[int], per_request: int, value: str) -> list[int]:
+        """Write at once; return what was not acknowledged."""
+        missing, ended = set(batch), threading.Event()
+
+        def write(at: int) -> None:
+            def done(_: object, error: object) -> None:
+                if not error:
+                    missing.discard(at)
+                if not missing:
+                    ended.set()
+
             names = [f"key-{n:08}" for n in range(at, at + per_request)]
             self._store.put_many(names, value, callback=done)
-            return True
 
-        load = Load(call)
-        load.run(500 if per_request == 1 else 16)
-        return {"failed": load.failed}
+        for at in batch:
+            write(at)
+        ended.wait(ACKNOWLEDGED_S)
+        return sorted(missing)
 
     def holds(self, key: str) -> dict[str, bool]:
         """Tell whether this node's own copy has a key."""

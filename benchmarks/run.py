@@ -177,7 +177,7 @@ class Run:
     @contextmanager
     def _cluster(self, name: str, purpose: str) -> Iterator[System]:
         """Hold a cluster that is up."""
-        system = SYSTEMS[name](self._directory / f"{name}-{purpose}")
+        system = SYSTEMS[name](self._directory / f"{name}-{purpose}", bulk=purpose != "rounds")
         try:
             system.start()
             self._progress.did(2.5 if purpose == "rounds" else 0)

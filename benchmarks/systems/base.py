@@ -51,14 +51,17 @@ class System(ABC):
     """One cluster of three.
 
     :param directory: for data and logs; made here, removed by :meth:`stop`
+    :param bulk: whether much data is to come, rather than many requests: for systems that have to
+        be told
     :cvar operations: what it can be asked, of the names in :mod:`benchmarks.rows`
     """
 
     name: str
     operations: frozenset[str]
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, bulk: bool = False) -> None:
         self.directory = directory
+        self.bulk = bulk
         directory.mkdir(parents=True)
         self.nodes: list[Process | None] = [None] * NODES
 

@@ -32,8 +32,8 @@ class Etcd(HTTPSystem):
     }
     operations = frozenset(loads)
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, bulk: bool = False) -> None:
+        super().__init__(directory, bulk=bulk)
         ports = free_ports(2 * NODES)
         self.addresses = [f"127.0.0.1:{port}" for port in ports[:NODES]]
         self._peers = [f"http://127.0.0.1:{port}" for port in ports[NODES:]]

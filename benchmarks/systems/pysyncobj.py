@@ -24,8 +24,8 @@ class PySyncObj(System):
     name = "PySyncObj"
     operations = frozenset(_KEYS)
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, bulk: bool = False) -> None:
+        super().__init__(directory, bulk=bulk)
         self._addresses = [f"127.0.0.1:{port}" for port in free_ports(NODES)]
 
     @classmethod
@@ -45,8 +45,17 @@ class PySyncObj(System):
         me = self._addresses[number]
         others = ",".join(address for address in self._addresses if address != me)
         path = self.directory / f"node{number}"
+        module = "benchmarks.systems.pysyncobj_node"
         return Process(
-            [sys.executable, "-m", "benchmarks.systems.pysyncobj_node", me, others, str(path)],
+            [
+                sys.executable,
+                "-m",
+                module,
+                me,
+                others,
+                str(path),
+                "batch" if self.bulk else "single",
+            ],
             self.directory / f"node{number}.log",
             talks=True,
             environment={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},

@@ -19,6 +19,7 @@ from pysyncobj import SyncObj, SyncObjConf, SyncObjConsumer, replicated
 
 ATTEMPT_S = 0.1
 ACKNOWLEDGED_S = 5.0
+AT_ONCE = 500
 FILL_S = 90.0
 KEYS = 500
 
@@ -90,7 +91,7 @@ class Load:
 class Node:
     """Carries out commands."""
 
-    def __init__(self, me: str, others: list[str], path: str) -> None:
+    def __init__(self, me: str, others: list[str], path: str, *, batch: bool) -> None:
         self._store = Store()
         self._cluster = SyncObj(
             me,
@@ -98,7 +99,7 @@ class Node:
             SyncObjConf(
                 journalFile=f"{path}.journal",
                 fullDumpFile=f"{path}.dump",
-                appendEntriesUseBatch=False,  # with it a write waits for the next 0.1 s
+                appendEntriesUseBatch=batch,  # with it a write waits for the next 0.1 s
                 connectionRetryTime=0.1,  # the default of 5 s would be all that a restart measures
             ),
             consumers=[self._store],
@@ -147,11 +148,10 @@ class Node:
 
         An acknowledgement that is due when the leader changes never comes.
         """
-        at_once = 500 if per_request == 1 else 16
         todo = list(range(first, first + count, per_request))
         deadline = time.monotonic() + FILL_S
         while todo and time.monotonic() < deadline:
-            batch, todo = todo[:at_once], todo[at_once:]
+            batch, todo = todo[:AT_ONCE], todo[AT_ONCE:]
             todo = self._write(batch, per_request, value) + todo
         return {"failed": len(todo)}
 
@@ -214,8 +214,8 @@ class Node:
 
 def main() -> None:
     """Carry out one command a line until there are no more."""
-    me, others, path = sys.argv[1], sys.argv[2].split(","), sys.argv[3]
-    node = Node(me, others, path)
+    me, others, path, batch = sys.argv[1:]
+    node = Node(me, others.split(","), path, batch=batch == "batch")
     for line in sys.stdin:
         command = json.loads(line)
         answer = getattr(node, command.pop("do"))(**command)

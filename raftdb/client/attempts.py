@@ -6,9 +6,9 @@ one before never happened.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Sequence
+from random import Random
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -45,10 +45,15 @@ class Attempts:
     :param clock: for deadlines and pauses
     :param connections: to the nodes
     :param endpoints: where to try, in this order
+    :param rng: draws how long pauses are
     """
 
     def __init__(
-        self, clock: IReactorTime, connections: Connections, endpoints: Sequence[str]
+        self,
+        clock: IReactorTime,
+        connections: Connections,
+        endpoints: Sequence[str],
+        rng: Random,
     ) -> None:
         if not endpoints:
             raise InvalidRequest("a client needs at least one endpoint, such as localhost:8091")
@@ -56,6 +61,7 @@ class Attempts:
         self._connections = connections
         self._endpoints = tuple(_origin(endpoint) for endpoint in endpoints)
         self._preferred = self._endpoints[0]
+        self._rng = rng
 
     def start(self, ask: Ask, timeout_s: float, only: str | None = None) -> Deferred[Reply]:
         """Begin an operation; fires with an answer that is final.
@@ -70,6 +76,7 @@ class Attempts:
             (_origin(only),) if only is not None else self._endpoints,
             ask,
             timeout_s,
+            self._rng,
         )
         origin = _origin(only) if only is not None else self._preferred
 
@@ -103,7 +110,9 @@ class _Attempt:
         endpoints: tuple[str, ...],
         ask: Ask,
         timeout_s: float,
+        rng: Random,
     ) -> None:
+        self._rng = rng
         self.cancelled = False
         self.hint = endpoints[0]
         self._clock = clock
@@ -185,7 +194,7 @@ class _Attempt:
         pause_s = (
             0.0
             if place
-            else min(PAUSE_S * 2 ** min(rounds, 8), PAUSE_MAX_S) * random.uniform(0.5, 1)
+            else min(PAUSE_S * 2 ** min(rounds, 8), PAUSE_MAX_S) * self._rng.uniform(0.5, 1)
         )
         if self._clock.seconds() + pause_s >= self._deadline:
             raise error

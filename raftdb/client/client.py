@@ -6,6 +6,7 @@ How an operation finds its way to a node that answers it is :mod:`raftdb.client.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ class Client:
     :param timeout_s: how long an operation may take, retries included, unless it says otherwise
     :param http: a treq client to be used instead of an own one, such as one that trusts a private
         certificate authority; it must neither follow redirects nor retry by itself
+    :param rng: draws the pauses between attempts; given where a run has to be repeatable
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Client:
         *,
         timeout_s: float = TIMEOUT_S,
         http: HTTPClient | None = None,
+        rng: Random | None = None,
     ) -> None:
         self._connections = Connections(reactor, http)
-        self._attempts = Attempts(reactor, self._connections, endpoints)
+        self._attempts = Attempts(reactor, self._connections, endpoints, rng or Random())
         self._timeout_s = timeout_s
 
     def get(

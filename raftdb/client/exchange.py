@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from raftdb.errors import OutcomeUnknown, Timeout, Unreachable
 
-__all__ = ["Ask", "Connections", "Reply"]
+__all__ = ["CONNECT_TIMEOUT_S", "Ask", "Body", "Connections", "Reply"]
 
 CONNECT_TIMEOUT_S = 2.0
 KEEP_OPEN_S = 30
@@ -71,7 +71,7 @@ class Reply(NamedTuple):
 
 
 @implementer(IBodyProducer)
-class _Bytes:
+class Body:
     """A body that is there already: written at once, with no cooperator and no reactor."""
 
     def __init__(self, body: bytes) -> None:
@@ -79,6 +79,7 @@ class _Bytes:
         self.length = len(body)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write it all."""
         consumer.write(self._body)
         return succeed(None)
 
@@ -108,7 +109,7 @@ class Connections:
             self._pool.cachedConnectionTimeout = KEEP_OPEN_S
             self._pool.maxPersistentPerHost = CONNECTIONS_PER_NODE_MAX
             agent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=self._pool)
-            http = HTTPClient(agent, data_to_body_producer=_Bytes)
+            http = HTTPClient(agent, data_to_body_producer=Body)
         self._http = http
 
     def close(self) -> Deferred[None]:

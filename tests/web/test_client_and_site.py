@@ -15,7 +15,7 @@ from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
 from raftdb.client import Client
-from raftdb.client.exchange import _Bytes
+from raftdb.client.exchange import Body
 from raftdb.errors import (
     InvalidRequest,
     LeadershipLost,
@@ -49,7 +49,7 @@ class Cluster:
         shared = self.nodes[NAMES[0]].database.pairs
         for node in self.nodes.values():
             node.database.pairs = shared
-        self.client = Client(self.clock, NAMES, http=HTTPClient(self, data_to_body_producer=_Bytes))
+        self.client = Client(self.clock, NAMES, http=HTTPClient(self, data_to_body_producer=Body))
 
     def lead(self, leader: str | None) -> None:
         """Let a node lead, or none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any, TypeVar
 
@@ -121,6 +122,7 @@ class DurableMachine:
     :param hard_state: in force from the start
     :param entries: that the log begins with
     :param rng: decides what a power failure leaves
+    :param disk: that holds a data directory already; an empty one where there is none
     """
 
     def __init__(
@@ -131,11 +133,12 @@ class DurableMachine:
         hard_state: HardState | None,
         entries: Sequence[Entry],
         rng: Random,
+        disk: FusedDisk | None = None,
     ) -> None:
         self.hangs = False
         self.save_min_s = 0.0001
         self.save_max_s = SAVE_MAX_S
-        self.disk = FusedDisk(rng)
+        self.disk = disk or FusedDisk(rng)
         self.storage: DurableStorage | None = None
         self._rng = rng
         self._threads: list[SimulatedThread] = []
@@ -143,7 +146,7 @@ class DurableMachine:
         self.power_failed: Callable[[str], None] = lambda _: None
         """Is called when the power has failed at a named step."""
         self._files = FailpointFileSystem(self.disk, self.trap)
-        identity = Identity(member.id, member.incarnation, cluster_id)
+        identity = self._identity = Identity(member.id, member.incarnation, cluster_id)
         if rng.random() < 0.3:
             self.trap.arm(rng.choice(BEGINNING))
         while not self._is_made(identity, hard_state, entries):
@@ -168,6 +171,20 @@ class DurableMachine:
         self.trap.disarm()
         directory.close()
         return True
+
+    def copy(self) -> DurableMachine:
+        """Return a machine with a copy of the data directory as it is at this instant."""
+        disk = deepcopy(self.disk)
+        disk.kill_process()
+        member = MemberID(self._identity.id, self._identity.incarnation)
+        return DurableMachine(
+            member,
+            self._identity.cluster_id,
+            hard_state=None,
+            entries=(),
+            rng=Random(f"{member}/{self._rng.random()}"),
+            disk=disk,
+        )
 
     def boot(self, clock: IReactorTime, rng: Random) -> DurableStorage:
         """Recover what the disk holds."""

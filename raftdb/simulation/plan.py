@@ -63,6 +63,7 @@ class Plan:
     :param keys: that they share
     :param pause_s: the longest time between two operations of a client
     :param manners: whether a healed cluster is watched when a follower is away and a leader cut off
+    :param copied: whether a wired cluster meets a second process on a copied disk at its end
     :param liveness: whether the phase of broken minorities follows before everything is healed
     """
 
@@ -82,6 +83,7 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     liveness: bool = True
     manners: bool = True
+    copied: bool = False
 
 
 def draw(seed: int) -> Plan:
@@ -89,7 +91,8 @@ def draw(seed: int) -> Plan:
     rng = Random(f"{seed}/plan")
     size = rng.choice(SIZES)
     keen = rng.random() < 0.3
-    wired = Random(f"{seed}/wired").random() < WIRED
+    wiring = Random(f"{seed}/wired")
+    wired = wiring.random() < WIRED
     return Plan(
         seed=seed,
         names=NAMES[:size],
@@ -114,4 +117,5 @@ def draw(seed: int) -> Plan:
             apply_bytes_max=rng.choice((200, 2 * KiB, 256 * KiB)),
             reads_max=rng.choice((2, 100_000)),
         ),
+        copied=wired and wiring.random() < 0.3,
     )

@@ -16,6 +16,7 @@ from raftdb.simulation.operators import Operators
 from raftdb.simulation.plan import Plan, draw
 from raftdb.simulation.reshuffle import Reshuffle
 from raftdb.simulation.wired import WiredCluster
+from raftdb.simulation.wired_manners import check_wired_manners
 from raftdb.simulation.workload import Client, Record
 
 HEAL_S = 2.0
@@ -180,4 +181,7 @@ class Run:
         judge(cluster, self.record)
         if plan.manners:
             check_manners(cluster)
+            if isinstance(cluster, WiredCluster):
+                chance = Random(f"{plan.seed}/copied")
+                check_wired_manners(cluster, chance, copied=plan.copied)
             judge_crashes(cluster)

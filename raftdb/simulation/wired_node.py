@@ -37,7 +37,7 @@ from raftdb.storage import DurableStorage
 if TYPE_CHECKING:
     from raftdb.simulation.wired import WiredCluster
 
-CHUNK_BYTES = 2048
+CHUNK_BYTES = 512
 """Of a snapshot in one box, so that small snapshots stream, too."""
 
 LOOK_S = 0.02

@@ -80,8 +80,10 @@ class Storage(Protocol):
     def open_snapshot(self, last: EntryID) -> Awaitable[SnapshotReader]:
         """Begin to read the durable snapshot that ends at ``last``."""
 
-    def compact(self) -> Deferred[None]:
-        """Drop the log up to the older of the two kept snapshots, if there are two."""
+    def compact(self) -> Deferred[bool]:
+        """Drop a part of the log that lies before the older of the two kept snapshots, if there are
+        two; bounded work. Fires with whether there is more to drop.
+        """
 
 
 class Restorer(Protocol):

@@ -33,6 +33,7 @@ LIMITS = StorageLimits(
     reserve_bytes=2048,
     free_bytes_min=0,
     slice_bytes=4096,
+    drop_entries=20,
     sync_bytes=16_384,
 )
 """Segments of 16 KiB, so that a short run rotates many times."""

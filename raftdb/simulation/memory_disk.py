@@ -177,13 +177,13 @@ class MemoryDisk:
             return fail(Compacted(f"there is no snapshot at {last}"))
         return succeed(MemorySnapshotReader(self._platter.log.snapshot(), list(pieces)))
 
-    def compact(self) -> Deferred[None]:
+    def compact(self) -> Deferred[bool]:
         """Drop the log up to the older of the two snapshots."""
         indexes = [kept.last.index for kept, _ in self._platter.snapshots]
         behind = [index for index in indexes if index < self.snapshot_index]
         if behind:
             self._platter.log.compact(behind[-1])
-        return succeed(None)
+        return succeed(False)
 
 
 class MemorySnapshotWriter:

@@ -134,15 +134,24 @@ class DurableStorage:
         """
         return open_reading(self._snapshots, last)
 
-    def compact(self) -> Deferred[None]:
-        """Drop the log up to the oldest of the kept snapshots, if there are two."""
+    def compact(self) -> Deferred[bool]:
+        """Drop the log up to the oldest of the kept snapshots, if there are two, a slice per call.
+
+        Fires with whether there is more to drop. The files go as far as the log in memory has gone.
+        """
+        if self._closed:  # whoever starts next may be at the files already
+            return succeed(False)
         index = self._snapshots.compact_index
-        first = self._memory.first_index()
+        memory = self._memory
+        first = memory.first_index()
         if index >= first:
-            self._log_bytes -= _size(self._memory.entries(first, index + 1, _UNLIMITED))
-            self._memory.compact(index)
-        work = self._wal.drop(index)
-        return succeed(None) if work is None else self._fill(work).addCallback(self._dropped)
+            end = min(index + 1, first + self._limits.drop_entries)
+            dropped = memory.entries(first, end, self._limits.drop_bytes)
+            self._log_bytes -= _size(dropped)
+            memory.compact(dropped[-1].index)
+        work = self._wal.drop(min(index, memory.first_index() - 1))
+        done = succeed(None) if work is None else self._fill(work).addCallback(self._dropped)
+        return done.addCallback(lambda _: memory.first_index() <= self._snapshots.compact_index)
 
     # -- what peers ask for --
 

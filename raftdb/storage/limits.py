@@ -38,6 +38,8 @@ class StorageLimits(NamedTuple):
     :param snapshots_kept: complete snapshots, the log reaches back to the oldest of them
     :param chunk_bytes_max: of one chunk in a snapshot file
     :param slice_bytes: of a received snapshot verified in one piece of work
+    :param drop_entries: of the log in memory, forgotten in one piece of work
+    :param drop_bytes: of these; to give 64 MiB back to the system takes longer than half a heartbeat
     :param sync_bytes: of a snapshot written between two syncs, so that none takes long
     """
 
@@ -48,6 +50,8 @@ class StorageLimits(NamedTuple):
     snapshots_kept: int = 2
     chunk_bytes_max: int = 4 * MiB
     slice_bytes: int = 1 * MiB
+    drop_entries: int = 5_000
+    drop_bytes: int = 4 * MiB
     sync_bytes: int = 8 * MiB
 
     def check(self) -> StorageLimits:
@@ -64,7 +68,7 @@ class StorageLimits(NamedTuple):
             raise InvalidRequest("reserve_bytes must be less than a segment holds")
         if self.snapshots_kept < 2:
             raise InvalidRequest("snapshots_kept must be at least 2")
-        for name in ("chunk_bytes_max", "slice_bytes", "sync_bytes"):
+        for name in ("chunk_bytes_max", "slice_bytes", "drop_entries", "drop_bytes", "sync_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name} must be at least 1")
         return self

@@ -19,6 +19,7 @@ from raftdb.replica.seams import Storage
 from raftdb.simulation.workbench import (
     CONF_STATE,
     IDENTITY,
+    SMALL_LIMITS,
     Workbench,
     entries_of,
     fill_log,
@@ -122,6 +123,37 @@ class TestCompaction:
         assert storage.snapshot_index == 30
         assert storage.log.snapshot() == metadata_at(30)
         assert storage.log.initial_state()[1] == CONF_STATE
+
+    def test_a_long_log_is_dropped_in_slices(self) -> None:
+        """No call drops more than its budget, by entries or by bytes; the last one says so."""
+        for limits in (
+            SMALL_LIMITS._replace(drop_entries=10),
+            SMALL_LIMITS._replace(drop_bytes=10 * entries_of(1, b"x" * 100)[0].size),
+        ):
+            bench = Workbench(Random(1), limits=limits)
+            storage = bench.begin()
+            fill_log(storage, 1, 40)
+            take_snapshot(storage, 25)
+            take_snapshot(storage, 40)
+            firsts = [storage.log.first_index()]
+            while outcome(storage.compact()):
+                firsts.append(storage.log.first_index())
+            firsts.append(storage.log.first_index())
+            assert firsts == [1, 11, 21, 26]
+            assert storage.log_bytes == sum(entry.size for entry in log_of(storage))
+            kept = log_of(storage)
+            assert log_of(bench.power_cycle())[-len(kept) :] == kept
+
+    def test_nothing_is_dropped_after_the_end(self, bench: Workbench) -> None:
+        """The next process may be reading the files that a late compaction would delete."""
+        storage = bench.begin()
+        fill_log(storage, 1, 40)
+        take_snapshot(storage, 20)
+        take_snapshot(storage, 30)
+        outcome(storage.close())
+        before = bench.segments()
+        assert not outcome(storage.compact())
+        assert bench.segments() == before
 
     def test_the_vote_outlives_its_segment(self, bench: Workbench) -> None:
         """Each segment repeats the hard state, so deleting the one that held it loses nothing."""

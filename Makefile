@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench guard chaos fuzz simulate test lint types layers core parts processes clean
+.PHONY: help demo bench guard chaos fuzz simulate test lint types layers core parts processes storms seeds clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -51,9 +51,11 @@ fuzz: $(READY)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-# The tests on real processes mostly wait, so they run beside the others; what they say comes at the end.
+# The tests on real processes mostly wait, so they run beside others; what they say comes at the end. Simulated
+# clusters take all the processors there are, and know no real time: they come after those that do.
 test: lint types layers core
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target parts processes
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target storms seeds
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -70,7 +72,13 @@ core: $(READY)
 	$(BIN)/coverage report --fail-under=98 --skip-covered
 
 parts: $(READY)
-	+$(BIN)/python -m pytest --ignore=tests/raft --ignore=tests/integration --ignore=tests/chaos
+	+$(BIN)/python -m pytest --ignore=tests/raft --ignore=tests/integration --ignore=tests/chaos --ignore=tests/simulation
+
+storms: $(READY)
+	$(BIN)/python -m pytest tests/simulation --ignore=tests/simulation/test_swarm.py
+
+seeds: $(READY)
+	$(BIN)/python -m pytest tests/simulation/test_swarm.py
 
 processes: $(READY)
 	$(BIN)/python -m pytest tests/integration tests/chaos

@@ -266,4 +266,5 @@ class TestStopping:
         leader.machinery.hangs = False
         cluster.result(stopped)
         assert isinstance(outcome(written), LeadershipLost)
+        leader.vigil.stop()  # it is the node's
         assert cluster.clock.calls() == []

@@ -59,7 +59,7 @@ class Call:
         self._called = self._cancelled = False
 
     def getTime(self) -> float:  # noqa: N802  # Twisted's name
-        """Return when it is due."""
+        """Return when it is due, by the clock of the simulation."""
         return self.due_s
 
     def active(self) -> bool:
@@ -73,18 +73,22 @@ class Call:
 
     def delay(self, secondsLater: float) -> None:  # noqa: N803  # Twisted's name
         """Put it off."""
-        self._put(self.due_s + secondsLater)
+        self.put(self.due_s + self._passing(secondsLater))
 
     def reset(self, secondsFromNow: float) -> None:  # noqa: N803  # Twisted's name
         """Let it come so long from now."""
-        self._put(self._clock.seconds() + secondsFromNow)
+        self.put(self._clock.seconds() + self._passing(secondsFromNow))
 
-    def _put(self, due_s: float) -> None:
+    def put(self, due_s: float) -> None:
+        """Let it come at this time of the simulation."""
         self._check()
         self.due_s = due_s
         if due_s < self._queued_s:
             self._queued_s = due_s
             self._clock.push(self)  # where it lies now it will be found to be over
+
+    def _passing(self, seconds: float) -> float:
+        return seconds if self.node is None else seconds / self.node.rate
 
     def _check(self) -> None:
         if self._cancelled:
@@ -204,6 +208,7 @@ class NodeClock:
     :param clock: of the simulation
     :param watch: is called after each of the node's calls
     :param seconds: what the node sees as the time; the simulation's where it is not told
+    :param rate: how many of its own seconds pass in one of the simulation's, for what it schedules
     """
 
     def __init__(
@@ -211,7 +216,9 @@ class NodeClock:
         clock: SimulationClock,
         watch: Callable[[], None] = lambda: None,
         seconds: Callable[[], float] | None = None,
+        rate: float = 1.0,
     ) -> None:
+        self.rate = rate
         self._clock = clock
         self._seconds = seconds or clock.seconds
         self._watch = watch
@@ -221,7 +228,7 @@ class NodeClock:
         """When the latest pause ends or ended, by the simulation's clock."""
 
     def seconds(self) -> float:
-        """Return the time; the same on all nodes, and monotonic."""
+        """Return the time: monotonic, and of no meaning to other nodes."""
         return self._seconds()
 
     def callLater(  # noqa: N802  # Twisted's name
@@ -232,6 +239,7 @@ class NodeClock:
         **kw: Any,
     ) -> Call:
         """Call back after ``delay`` seconds, or when the pause is over, unless the node died."""
+        delay /= self.rate
         if self.paused_until_s:
             delay = max(delay, self.pause_left_s)
         return self._clock.schedule(delay, callable, args, kw, self)
@@ -254,7 +262,7 @@ class NodeClock:
         self.paused_until_s = max(self.paused_until_s, now_s + seconds)
         for call in self._calls():
             if call.due_s < self.paused_until_s:
-                call.reset(self.paused_until_s - now_s)
+                call.put(self.paused_until_s)
 
     def kill(self) -> None:
         """Let nothing happen on this node ever again."""
@@ -288,12 +296,13 @@ class UnwatchedClock(NodeClock):
     """
 
     def __init__(self, clock: SimulationClock, node: NodeClock) -> None:
-        super().__init__(clock, seconds=node.seconds)
+        super().__init__(clock, seconds=node.seconds, rate=node.rate)
         self._node = node
 
     def make(self, call: Call) -> None:
         """Make a call, or put it off to the end of the node's pause."""
         if self._node.pause_left_s:
-            self.callLater(self._node.pause_left_s, call.function, *call.args, **call.kw)
+            left_s = self._node.pause_left_s
+            self._clock.schedule(left_s, call.function, call.args, call.kw, self)
         elif not self._node.is_dead:
             call.function(*call.args, **call.kw)

@@ -47,6 +47,8 @@ class Cluster:
         slower, instead of a disk in memory
     :param fast_failover: whether a killed node's peers notice at once that its port is closed
     :param events_kept: how many of the newest events can be told, None for all
+    :param drift: by how much the rate of a node's clock differs from the simulation's, at most;
+        where it is not 0, clocks begin somewhere else at each boot, too
     :param configure: changes the core's default configuration
     :param core: makes the core of each boot
     :param crash: does to a killed node's disk what the death of a node does
@@ -61,6 +63,7 @@ class Cluster:
         durable: bool = False,
         fast_failover: bool = True,
         events_kept: int | None = EVENTS_KEPT,
+        drift: float = 0.0,
         configure: Callable[[Config], Config] = lambda config: config,
         core: Callable[[Config, LogReader], RawNode] = RawNode,
         crash: Callable[[SimulatedNode], None] = lambda node: node.machinery.crash(),
@@ -71,6 +74,7 @@ class Cluster:
         self.core = core
         self.crash = crash
         self._durable = durable
+        self._drift = drift
         self.clock = SimulationClock()
         self.chronicle = Chronicle(self.clock.seconds, kept=events_kept)
         self.fast_failover = fast_failover
@@ -177,9 +181,23 @@ class Cluster:
         """The running nodes that do not lead, in order."""
         return [node for node in self.nodes.values() if node.is_up and node is not self.leader]
 
-    def monotonic_s(self, _: str) -> float:
+    def monotonic_s(self, name: str) -> float:
         """Return what a node's monotonic clock shows."""
-        return self.clock.seconds()
+        if not self._drift:
+            return self.clock.seconds()
+        node = self.nodes[name]
+        return node.clock_origin_s + self.clock.seconds() * node.clock.rate
+
+    def rate(self, name: str) -> float:
+        """Return how many of a node's seconds pass in one of the simulation's."""
+        if not self._drift:
+            return 1.0
+        return Random(f"{self.seed}/{name}/rate").uniform(1 - self._drift, 1 + self._drift)
+
+    @property
+    def election_s(self) -> float:
+        """How long the least election timeout can take, by the slowest clock."""
+        return 8 * self.options.tick_s / (1 - self._drift)
 
     def wall_ms(self, name: str) -> int:
         """Return what a node's wall clock shows."""

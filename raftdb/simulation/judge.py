@@ -32,8 +32,7 @@ def judge(cluster: Cluster, record: Record) -> None:
         assert found == value, f"lost: {key!r} = {value!r} was acknowledged; there is {found!r}"
     violation = check(record.history)
     assert violation is None, f"not linearizable: {violation}"
-    election_s = 8 * cluster.options.tick_s
-    late = record.freshness.older_than(election_s)
+    late = record.freshness.older_than(cluster.election_s)
     assert late is None, f"older than its bound: {late}"
     back = record.freshness.backwards()
     assert back is None, f"went backwards: {back}"

@@ -124,7 +124,7 @@ class Liveness:
         self._supervise(good)
         pause_s = max((node.clock.pause_left_s for node in good if node.is_up), default=0.0)
         cluster.run_for(pause_s)
-        limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
+        limit_s = ELECTION_TIMEOUTS * cluster.election_s
         try:
             cluster.result(write_at_last(cluster, timeout_s=limit_s), limit_s=limit_s)
         except AssertionError:

@@ -47,7 +47,7 @@ def _check_hung_disk(cluster: Cluster) -> None:
     assert leader is not None
     cluster.chronicle.note("has a hung disk", leader.name)
     leader.machinery.hangs = True
-    limit_s = ELECTION_TIMEOUTS * 8 * cluster.options.tick_s
+    limit_s = ELECTION_TIMEOUTS * cluster.election_s
     written: list[None] = []
     write_at_last(cluster, timeout_s=limit_s).addCallback(written.append)
     cluster.clock.run_until(cluster.clock.seconds() + limit_s, stop=lambda: bool(written))
@@ -59,10 +59,9 @@ def _check_hung_disk(cluster: Cluster) -> None:
 def _check_cut_off(cluster: Cluster) -> None:
     leader = cluster.leader
     assert leader is not None
-    tick_s = cluster.options.tick_s
     cluster.chronicle.note("is cut off", leader.name)
     cluster.network.isolate(leader.name)
-    cluster.run_for((2 * 8 + 2) * tick_s)
+    cluster.run_for(2.25 * cluster.election_s)
     leads = leader in cluster.leaders
     assert not leads, f"{leader.name} led on alone for two election timeouts"
     cluster.network.mend()

@@ -39,6 +39,9 @@ VIGIL_S = 0.1
 RESTART_S = 0.3
 """After which a node that could not start is started again."""
 
+CLOCK_ORIGIN_MAX_S = 1e6
+"""Of a monotonic clock at a boot, which nobody may take for anything."""
+
 Machinery: TypeAlias = Platter | DurableMachine
 """What a node stands on; all nodes of a cluster on the same kind."""
 
@@ -78,27 +81,14 @@ class SimulatedNode:
         cluster = self.cluster
         cluster.chronicle.note("starts", self.name, self.boots)
         rng = Random(f"{cluster.seed}/{self.name}/{self.boots}")
-        self.clock = NodeClock(cluster.clock, self._watch, lambda: cluster.monotonic_s(self.name))
-        if isinstance(self.machinery, DurableMachine):
-            self.machinery.power_failed = partial(self._lost_power, rng.uniform(0.0, RESTART_S))
-        try:
-            self.storage = self.machinery.boot(self.clock, rng)
-        except PowerFailure as failure:
-            self.machinery.crash()
-            self._lost_power(rng.uniform(0.0, RESTART_S), str(failure))
-            return
-        except Corrupt as error:
-            if not self.rotten:
-                raise
-            # It refuses to start, as it should: whoever looks after it takes another disk.
-            cluster.chronicle.note("refuses to start", self.name, str(error))
-            self.is_lost = cluster.lost_a_node = True
-            return
-        except StorageError as error:
-            # The disk is full or failing: whoever looks after the node tries again later.
-            cluster.chronicle.note("cannot start", self.name, str(error))
-            self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
-            cluster.clock.callLater(RESTART_S, self.boot_if_down)
+        self.clock_origin_s = rng.uniform(0.0, CLOCK_ORIGIN_MAX_S)
+        self.clock = NodeClock(
+            cluster.clock,
+            self._watch,
+            lambda: cluster.monotonic_s(self.name),
+            rate=cluster.rate(self.name),
+        )
+        if not self._open_storage(rng):
             return
         self.is_up = True
         self.failure = None
@@ -127,6 +117,32 @@ class SimulatedNode:
         )
         cluster.safety.restarted(self.member)
         self.begin()
+
+    def _open_storage(self, rng: Random) -> bool:
+        """Recover what the disk holds; return False where that does not go well."""
+        cluster = self.cluster
+        if isinstance(self.machinery, DurableMachine):
+            self.machinery.power_failed = partial(self._lost_power, rng.uniform(0.0, RESTART_S))
+        try:
+            self.storage = self.machinery.boot(self.clock, rng)
+        except PowerFailure as failure:
+            self.machinery.crash()
+            self._lost_power(rng.uniform(0.0, RESTART_S), str(failure))
+            return False
+        except Corrupt as error:
+            if not self.rotten:
+                raise
+            # It refuses to start, as it should: whoever looks after it takes another disk.
+            cluster.chronicle.note("refuses to start", self.name, str(error))
+            self.is_lost = cluster.lost_a_node = True
+            return False
+        except StorageError as error:
+            # The disk is full or failing: whoever looks after the node tries again later.
+            cluster.chronicle.note("cannot start", self.name, str(error))
+            self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
+            cluster.clock.callLater(RESTART_S, self.boot_if_down)
+            return False
+        return True
 
     def connect(self, config: Config, rng: Random) -> Transport:
         """Return what the Replica of this boot sends through.
@@ -206,4 +222,4 @@ class SimulatedNode:
     def _role_changed(self, role: Role, leader: MemberID | None, term: int) -> None:
         assert leader is None or term > 0
         self.cluster.chronicle.note("is", self.name, role.value, "of", leader or "nobody", term)
-        self.roles.append((self.clock.seconds(), role, term))
+        self.roles.append((self.cluster.clock.seconds(), role, term))

@@ -56,6 +56,7 @@ class Plan:
     :param durable: whether on the production storage over lossy disks
     :param reconfigure: whether members come and go
     :param fast_failover: whether a killed node's peers find its port closed
+    :param drift: by how much the rates of clocks differ from the true one, at most
     :param storm_s: how long faults happen, in simulated seconds
     :param interval_s: between two faults, on average
     :param faults: what can happen
@@ -73,6 +74,7 @@ class Plan:
     durable: bool = False
     reconfigure: bool = False
     fast_failover: bool = True
+    drift: float = 0.0
     storm_s: float = 6.0
     interval_s: float = 0.6
     faults: tuple[str, ...] = FAULTS
@@ -100,6 +102,7 @@ def draw(seed: int) -> Plan:
         durable=rng.random() < 0.5 or wired,
         reconfigure=rng.random() < 0.4,
         fast_failover=rng.random() < 0.7,
+        drift=rng.choice((0.0, 0.0, 0.001, 0.1)),
         storm_s=rng.uniform(2.0, 7.0),
         interval_s=rng.choice((0.15, 0.4, 0.8, 1.5)),
         faults=tuple(fault for fault in FAULTS if rng.random() < 0.5),

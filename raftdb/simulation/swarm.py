@@ -67,6 +67,7 @@ def found(plan: Plan, events_kept: int | None) -> Cluster:
         durable=plan.durable,
         fast_failover=plan.fast_failover,
         events_kept=events_kept,
+        drift=plan.drift,
         configure=plan.limits.configure,
     )
 

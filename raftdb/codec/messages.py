@@ -9,6 +9,8 @@ message's.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from struct import Struct
 from typing import Final, assert_never
 
 from raftdb.codec.entries import decode_entries, encode_entries
@@ -43,6 +45,9 @@ from raftdb.raft.messages import (
 from raftdb.raft.types import EntryID, MemberID, ReadID
 
 VERSION: Final = 1
+
+_THREE: Final = Struct(">QQQ")
+_FOUR: Final = Struct(">QQQQ")
 
 KINDS: Final[dict[type[Message], int]] = {
     AppendEntries: 1,
@@ -87,14 +92,15 @@ def encode_message(message: Message) -> bytes:
 
     :raises LocalProtocolError: where a number or a name is out of range
     """
+    envelope = _pack_envelope(KINDS[type(message)], message.term, message.sender, message.receiver)
+    return envelope + _pack_body(message)
+
+
+@lru_cache(maxsize=256)
+def _pack_envelope(kind: int, term: int, sender: MemberID, receiver: MemberID) -> bytes:
+    """Return what stands before the body: the same bytes again and again, within a term."""
     return b"".join(
-        (
-            bytes((VERSION, KINDS[type(message)])),
-            pack_term(message.term),
-            pack_member(message.sender),
-            pack_member(message.receiver),
-            _pack_body(message),
-        )
+        (bytes((VERSION, kind)), pack_term(term), pack_member(sender), pack_member(receiver))
     )
 
 
@@ -157,7 +163,8 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
                 sender, receiver, term, reader.index(), reader.flag(), reader.entry_id()
             )
         case 3:
-            return Heartbeat(sender, receiver, term, reader.index(), reader.index(), reader.index())
+            commit, match, number = reader.numbers(_THREE)
+            return Heartbeat(sender, receiver, term, commit, match, number)
         case 4:
             return HeartbeatResponse(sender, receiver, term, reader.index())
         case 5:
@@ -196,8 +203,8 @@ def _pack_append(append: AppendEntries) -> bytes:
 
 def _read_append(reader: Reader, sender: MemberID, receiver: MemberID, term: int) -> AppendEntries:
     """Take an AppendEntries and check that its entries are one piece of one log."""
-    previous: EntryID = reader.entry_id()
-    commit, match = reader.index(), reader.index()
+    previous_term, previous_index, commit, match = reader.numbers(_FOUR)
+    previous = EntryID(previous_term, previous_index)
     entries = decode_entries(reader.rest())
     before_term, before_index = previous.term, previous.index
     for entry in entries:

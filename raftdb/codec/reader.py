@@ -6,6 +6,7 @@ entries or messages. All numbers are unsigned and big-endian.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -72,8 +73,12 @@ def pack_entry_id(value: EntryID) -> bytes:
     return pack_term(value.term) + pack_index(value.index)
 
 
+@lru_cache(maxsize=64)
 def pack_member(member: MemberID) -> bytes:
-    """Return the length of the id, the id in UTF-8, and 16 bytes of incarnation."""
+    """Return the length of the id, the id in UTF-8, and 16 bytes of incarnation.
+
+    The few members of a cluster stand in every message, so they are found in the cache.
+    """
     try:
         name = member.id.encode()
     except UnicodeEncodeError as error:
@@ -167,6 +172,16 @@ class Reader:
         """Take a term and an index."""
         return EntryID(self.term(), self.index())
 
+    def numbers(self, layout: Struct) -> tuple[int, ...]:
+        """Take several terms and indexes at once, which have one limit.
+
+        :param layout: of ``Q`` only
+        """
+        numbers: tuple[int, ...] = layout.unpack(self.take(layout.size))
+        if max(numbers) > INDEX_MAX:
+            raise self.wrong(f"one of {numbers} is above 2**62")
+        return numbers
+
     def flag(self) -> bool:
         """Take one byte that is 0 or 1."""
         flag = self.u8()
@@ -179,8 +194,14 @@ class Reader:
         length = self.u8()
         if length == 0:
             raise self.wrong("empty member id")
+        name, incarnation = self.take(length), self.take(INCARNATION_BYTES)
         try:
-            name = self.take(length).decode()
+            return _member(name, incarnation)
         except UnicodeDecodeError as error:
             raise self.wrong("member id is no UTF-8") from error
-        return MemberID(name, int.from_bytes(self.take(INCARNATION_BYTES), "big"))
+
+
+@lru_cache(maxsize=64)
+def _member(name: bytes, incarnation: bytes) -> MemberID:
+    """Return the member; as with :func:`pack_member`, there are few."""
+    return MemberID(name.decode(), int.from_bytes(incarnation, "big"))

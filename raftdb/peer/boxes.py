@@ -17,7 +17,13 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from raftdb.errors import Overloaded, RemoteProtocolError
-from raftdb.peer.commands import ANSWERED, Deliver, deliver_box, delivered_payload
+from raftdb.peer.commands import (
+    ANSWERED,
+    Deliver,
+    deliver_bytes,
+    delivered_payload,
+    read_deliver,
+)
 from raftdb.peer.outbox import ByteTransport, Outbox
 
 _PREFIX_BYTES: Final = 2
@@ -83,7 +89,7 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def deliver(self, payload: bytes) -> bool:
         """Send Raft messages; False where there is no room for them."""
-        return not self.is_closing and self._write(deliver_box(payload).serialize())
+        return not self.is_closing and self._write(deliver_bytes(payload))
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Send any other box, behind everything that waits already."""
@@ -108,9 +114,23 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """Take bytes; the first rule they break is the last thing heard."""
         self.received()
         try:
-            super().dataReceived(data)
+            if self.state == "init" and not self._unprocessed:
+                data = self._take_delivers(data)
+            if data:
+                super().dataReceived(data)
         except RemoteProtocolError as error:
             self.violated(error)
+
+    def _take_delivers(self, data: bytes) -> bytes:
+        """Take the Delivers in front, between two boxes; return what follows them."""
+        begin = 0
+        while begin < len(data) and not (self.paused or self.is_closing):
+            found = read_deliver(data, begin)
+            if found is None or found[1] - begin > self.box_bytes_max:
+                break
+            payload, begin = found
+            self.delivered(payload)
+        return data[begin:]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End: what waits is forgotten, all questions fail."""

@@ -83,6 +83,10 @@ class Outbox:
 
     def write(self, data: bytes) -> bool:
         """Send ``data`` now or when the transport wants it; False where there is no room."""
+        goes_at_once = not (self._waiting or self._paused or self._closed)
+        if goes_at_once and len(data) <= self._write_bytes_max:
+            self._transport.write(data)
+            return True
         full = self._paused and self._waiting_bytes + len(data) > self.bytes_max
         if self._closed or full:
             return False

@@ -68,6 +68,13 @@ def begin_round(state: State) -> None:
 
 def _due(state: State, member: MemberID, progress: Progress) -> _Due:
     log = state.log
+    if (
+        progress.state is ProgressState.REPLICATE
+        and progress.next > log.last_index
+        and progress.sent_commit >= min(log.committed, progress.match)
+        and member not in state.nudged
+    ):
+        return _Due.NOTHING  # as nearly always, and it is asked several times in a turn
     if not progress.is_paused:
         if progress.next < log.first_index:
             # To a dead peer a snapshot would only be streamed in vain.

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Applicable, Ready
-from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
+from raftdb.raft.types import Entry, EntryID, MemberID, Role, SnapshotMetadata
 from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
 from raftdb.replica.guard import Guard
@@ -77,6 +77,7 @@ class Pump:
         self._awake = False
         self._saving = False
         self._busy = 0
+        self._seen: tuple[Role, MemberID | None, int] | None = None
         self._rest: list[Deferred[None]] = []
         self.applied = 0
         """The index at which the state machine stands, between two turns; at first it is empty."""
@@ -108,6 +109,23 @@ class Pump:
             self._awake = True
             self._clock.callLater(0, self._turn)
 
+    def wake_if_due(self) -> None:
+        """See to it that a turn comes, if it would find anything to do.
+
+        For inputs that often leave nothing: a turn for nothing costs as much as another one.
+        """
+        node = self._node
+        if not self._awake and (
+            node.has_messages()
+            or node.has_applicable()
+            or (not self._saving and node.has_ready())
+            or self._standing() != self._seen
+        ):
+            self.wake()
+
+    def _standing(self) -> tuple[Role, MemberID | None, int]:
+        return self._node.role, self._node.leader, self._node.term
+
     def _turn(self) -> None:
         self._awake = False
         if not self._running:
@@ -121,23 +139,41 @@ class Pump:
             self._apply(self._node.take_applicable())
             if self._running and not self._saving and self._node.has_ready():
                 self._saving = True
-                self._begin(self._save(self._node.ready()))
+                self._save(self._node.ready())
                 self._admission.saving()
+            self._seen = self._standing()
             self._turned()
             if self._node.has_messages() or self._node.has_applicable():
                 self.wake()
 
-    async def _save(self, ready: Ready) -> None:
+    def _save(self, ready: Ready) -> None:
+        """Begin to make ``ready`` durable: the only thing on the way of a write that is waited for.
+
+        No coroutine, unless there is a snapshot to wait for, too: one costs as much as a message.
+        """
         if ready.snapshot is not None:
-            # Never two writers of snapshots: an older one must not be committed after this one.
-            await self._snapshots.abandon()
-        if ready.must_save:
-            await self._storage.save(ready)  # the only await of the write path
+            self._begin(self._save_snapshot(ready))
+        elif ready.must_save:
+            self._busy += 1
+            saving = self._storage.save(ready).addCallback(lambda _: self._saved(ready))
+            saving.addCallback(self._ended).addErrback(self._crash)
+        else:
+            self._saved(ready)
+
+    async def _save_snapshot(self, ready: Ready) -> None:
+        # Never two writers of snapshots: an older one must not be committed after this one.
+        await self._snapshots.abandon()
+        await self._storage.save(ready)
+        self._saved(ready)
+
+    def _saved(self, ready: Ready) -> None:
+        """Go on with what is durable now."""
         self._saving = False
-        if self._running:
-            self._transport.send(ready.persisted_messages)
-            self._node.advance(ready)
-            self.wake()
+        if not self._running:
+            return
+        self._transport.send(ready.persisted_messages)
+        self._node.advance(ready)
+        self.wake_if_due()
 
     def _apply(self, page: Applicable) -> None:
         if page.snapshot is not None:

@@ -263,7 +263,7 @@ class Replica:
                 )
                 return
             self._lease.heard_from(message.sender)
-            self._pump.wake()
+            self._pump.wake_if_due()
 
     def report_unreachable(self, peer: MemberID) -> None:
         """Take note that messages to ``peer`` were dropped: probe it before sending more."""

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from raftdb.errors import InvalidRequest
 from raftdb.membership import split_address
+from raftdb.service.prompt import prompt_reactor
 
 _DESCRIPTION = re.compile(r"(tcp|tcp4|tcp6|ssl|tls|unix|systemd|fd|haproxy):.+", re.DOTALL)
 _PORT_ONLY = re.compile(r":([0-9]{1,5})")
@@ -81,7 +82,7 @@ def dial(reactor: object, template: str, address: str) -> IStreamClientEndpoint:
     """
     host, port = split_address(address)
     description = template.format(host=_escaped(host), port=port)
-    endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+    endpoint: IStreamClientEndpoint = clientFromString(prompt_reactor(reactor), description)
     return endpoint
 
 

@@ -8,13 +8,16 @@ costs. The rest, and everything out of the ordinary, is Twisted's as before.
 from __future__ import annotations
 
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.tcp import Port, Server
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.tcp import Client, Connection, Connector, Port, Server
+from zope.interface import directlyProvides, providedBy
 
-__all__ = ["PromptServer", "make_prompt"]
+__all__ = ["PromptClient", "PromptServer", "make_prompt", "prompt_reactor"]
 
 
-class PromptServer(Server):
-    """One accepted connection.
+class _Prompt(Connection):
+    """One connection.
 
     Invariant: bytes leave in the order they were written, so nothing is sent past what still waits.
     """
@@ -46,7 +49,49 @@ class PromptServer(Server):
         )
 
 
+class PromptServer(_Prompt, Server):
+    """A connection that was accepted."""
+
+
+class PromptClient(_Prompt, Client):
+    """A connection that was dialled."""
+
+
 def make_prompt(port: IListeningPort) -> None:
     """Have what ``port`` accepts from now on send at once, if it is TCP, with TLS on top or not."""
     if isinstance(port, Port) and port.transport is Server:
         port.transport = PromptServer
+
+
+def prompt_reactor(reactor: object) -> object:
+    """Return a reactor whose dialled TCP connections send at once; any other one as it is."""
+    return _PromptReactor(reactor) if isinstance(reactor, PosixReactorBase) else reactor
+
+
+class _PromptReactor:
+    """A reactor in all but the class of its connections."""
+
+    def __init__(self, reactor: PosixReactorBase) -> None:
+        self._reactor = reactor
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reactor, name)
+
+    def connectTCP(  # Twisted's name
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,  # noqa: N803  # Twisted's name
+    ) -> Connector:
+        """Dial, as the reactor does."""
+        connector = _PromptConnector(host, port, factory, timeout, bindAddress, self._reactor)
+        connector.connect()
+        return connector
+
+
+class _PromptConnector(Connector):
+    def _makeTransport(self) -> Client:  # Twisted's name
+        return PromptClient(self.host, self.port, self.bindAddress, self, self.reactor)

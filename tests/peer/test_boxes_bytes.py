@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.amp import AmpBox
 
 from raftdb.errors import InvalidRequest, RemoteProtocolError
-from raftdb.peer.commands import deliver_box, delivered_payload, gather, spread
+from raftdb.peer.boxes import BoxProtocol
+from raftdb.peer.commands import deliver_box, deliver_bytes, delivered_payload, gather, spread
 from raftdb.peer.limits import PeerLimits
 from raftdb.raft.types import MemberID
 
@@ -102,6 +104,68 @@ class TestGoldenBoxes:
         before = len(caller.protocol.heard)
         caller.say(key(b"_ask", b"7f") + key(b"_command", b"Ping") + b"\0\0")
         assert caller.protocol.heard[before:] == key(b"_answer", b"7f") + b"\0\0"
+
+
+class Hearing(BoxProtocol):
+    """Keeps what it is delivered, and which way it came."""
+
+    def __init__(self, box_bytes_max: int) -> None:
+        super().__init__(box_bytes_max=box_bytes_max, asks_max=1)
+        self.payloads: list[bytes] = []
+        self.errors: list[Exception] = []
+        self.boxes = 0
+
+    def delivered(self, payload: bytes) -> None:
+        self.payloads.append(payload)
+
+    def violated(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def ampBoxReceived(self, box: AmpBox) -> None:  # noqa: N802  # Twisted's name
+        self.boxes += 1
+        super().ampBoxReceived(box)
+
+
+class TestDeliversThatComeWhole:
+    """They go past AMP's parser, and nothing else does."""
+
+    @given(st.lists(st.sampled_from([0, 1, 255, 65_535, 65_536, 131_070])), st.randoms())
+    def test_the_way_makes_no_difference(self, lengths: list[int], cuts: Random) -> None:
+        """However the bytes are cut, the same payloads come in the same order."""
+        payloads = [bytes([number % 256]) * length for number, length in enumerate(lengths)]
+        data = b"".join(map(deliver_bytes, payloads))
+        assert data == b"".join(deliver_box(payload).serialize() for payload in payloads)
+        hearing = Hearing(10**6)
+        begin = 0
+        while begin < len(data):
+            end = begin + cuts.choice([1, 30, 300, 65_536, len(data)])
+            hearing.dataReceived(data[begin:end])
+            begin = end
+        assert hearing.payloads == payloads
+
+    def test_whole_boxes_are_not_collected(self) -> None:
+        """Or the short way measures nothing."""
+        hearing = Hearing(10**6)
+        hearing.dataReceived(deliver_bytes(b"one") + deliver_bytes(b"two"))
+        assert (hearing.payloads, hearing.boxes) == ([b"one", b"two"], 0)
+
+    def test_the_limit_of_a_box_holds(self) -> None:
+        """To the byte, as on AMP's way."""
+        box = deliver_bytes(b"abc")
+        hearing = Hearing(len(box))
+        hearing.dataReceived(box)
+        assert hearing.payloads == [b"abc"]
+        hearing = Hearing(len(box) - 1)
+        hearing.dataReceived(box)
+        assert hearing.payloads == []
+        assert isinstance(hearing.errors[0], RemoteProtocolError)
+
+    def test_nothing_is_heard_while_closing(self) -> None:
+        """Not even a whole one."""
+        hearing = Hearing(10**6)
+        hearing.is_closing = True
+        hearing.dataReceived(deliver_bytes(b"late"))
+        assert hearing.payloads == []
 
 
 class TestBig:

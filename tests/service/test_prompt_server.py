@@ -6,10 +6,13 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.tcp import Port, Server
+from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.tcp import Connector, Port, Server
+from twisted.internet.testing import MemoryReactor
 
-from raftdb.service.prompt import PromptServer, make_prompt
+from raftdb.service.prompt import PromptClient, PromptServer, make_prompt, prompt_reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,3 +166,20 @@ class TestMakingPortsPrompt:
         port.transport = Other
         make_prompt(port)
         assert port.transport is Other
+
+
+class TestDialling:
+    """Connections that are dialled send at once, too."""
+
+    def test_the_reactors_connections_are_prompt(self) -> None:
+        """As soon as it begins to make one."""
+        prompt = cast("IReactorTCP", prompt_reactor(SelectReactor()))
+        connector = prompt.connectTCP("127.0.0.1", 1, ClientFactory())
+        assert isinstance(connector, Connector)
+        assert isinstance(connector.transport, PromptClient)
+        connector.stopConnecting()
+
+    def test_other_reactors_stay_as_they_are(self) -> None:
+        """What they make need not be a socket."""
+        reactor = MemoryReactor()
+        assert prompt_reactor(reactor) is reactor

@@ -59,7 +59,7 @@ def _measure(options: argparse.Namespace) -> tuple[results.Results, int]:
         directory=options.data,
         connections=tuple(options.connections),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = 0
     try:
         run.measure()

@@ -101,7 +101,7 @@ def _loads(results: Results) -> list[str]:
                 *table,
                 "",
             ]
-    return lines
+    return lines if len(lines) > 4 else []
 
 
 def _cell(results: Results, row: LoadRow, connections: int, system: str) -> list[str]:

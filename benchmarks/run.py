@@ -22,6 +22,7 @@ from benchmarks.systems.raft_db import RaftDB
 SYSTEMS: dict[str, type[System]] = {cls.name: cls for cls in (RaftDB, Etcd, PySyncObj)}
 FAILOVERS = 10
 SETTLE_S = 0.3
+START_S = 2.5
 KEYS = 10_000
 
 COST_S = {
@@ -84,9 +85,8 @@ class Run:
         by_round_s = COST_S[rows.VISIBLE] * (rows.VISIBLE in self._only) * len(self._names)
         once_s = sum(COST_S[name] for name in (rows.GROWTH, rows.MILLION) if name in self._only)
         failover_s = COST_S[rows.FAILOVER] * FAILOVERS * (rows.FAILOVER in self._only)
-        start_s = 2.5
         return self.results.rounds * (cells_s + by_round_s) + len(self._names) * (
-            start_s + once_s + failover_s
+            START_S + once_s + failover_s
         )
 
     def measure(self) -> None:
@@ -110,12 +110,15 @@ class Run:
         if not set(by_round) & set(self._only):
             return
         with ExitStack() as held:
-            clusters = {}
+            clusters: dict[str, System] = {}
             for name in self._names:
                 self._progress.tell(f"starting {name}")
                 clusters[name] = held.enter_context(self._cluster(name, "rounds"))
-                clusters[name].fill(0, KEYS, per_request=100)  # so that reads find something
-                clusters[name].pause()
+                with self._excused(clusters[name], "start", clusters):
+                    clusters[name].start()
+                    clusters[name].fill(0, KEYS, per_request=100)  # so that reads find something
+                    clusters[name].pause()
+                self._progress.did(START_S)
             for number in range(self.results.rounds):
                 self._round(number, clusters)
 
@@ -123,21 +126,22 @@ class Run:
         label = f"round {number + 1} of {self.results.rounds}"
         trials = len(range(number, FAILOVERS, self.results.rounds))
         for row in self._loads:
-            for name, system in clusters.items():
-                if name in row.operations:
-                    self._progress.tell(f"{label}: {row.name}, {name}")
-                    with _awake(system):
-                        self._load(row, system)
-        for name, system in clusters.items():
-            with _awake(system):
-                if rows.VISIBLE in self._only:
-                    self._progress.tell(f"{label}: visible, {name}")
-                    scenarios.visible(system, self._adder(name))
-                    self._progress.did(COST_S[rows.VISIBLE])
-                if rows.FAILOVER in self._only:
-                    self._progress.tell(f"{label}: failover, {name}")
-                    scenarios.failover(system, self._adder(name), trials)
-                    self._progress.did(COST_S[rows.FAILOVER] * trials)
+            for system in [one for one in clusters.values() if one.name in row.operations]:
+                self._progress.tell(f"{label}: {row.name}, {system.name}")
+                with self._excused(system, row.name, clusters), _awake(system):
+                    self._load(row, system)
+        for system in list(clusters.values()):
+            add = self._adder(system.name)
+            if rows.VISIBLE in self._only:
+                self._progress.tell(f"{label}: visible, {system.name}")
+                with self._excused(system, rows.VISIBLE, clusters), _awake(system):
+                    scenarios.visible(system, add)
+                self._progress.did(COST_S[rows.VISIBLE])
+            if rows.FAILOVER in self._only and system.name in clusters:
+                self._progress.tell(f"{label}: failover, {system.name}")
+                with self._excused(system, rows.FAILOVER, clusters), _awake(system):
+                    scenarios.failover(system, add, trials)
+                self._progress.did(COST_S[rows.FAILOVER] * trials)
 
     def _load(self, row: rows.LoadRow, system: System) -> None:
         operation = row.operations[system.name]
@@ -155,17 +159,19 @@ class Run:
     ) -> None:
         for name in self._names:
             self._progress.tell(f"{row}: starting {name}")
-            with self._excused(name, row), self._cluster(name, row) as system:
+            with self._cluster(name, row) as system, self._excused(system, row, {}):
+                system.start()
                 grow(system, self._adder(name), partial(self._tell, f"{row}, {name}"))
             self._progress.did(COST_S[row])
 
     @contextmanager
-    def _excused(self, name: str, row: str) -> Iterator[None]:
-        """Note that a system failed at something, and let the others go on."""
+    def _excused(self, system: System, row: str, clusters: dict[str, System]) -> Iterator[None]:
+        """Note that a system failed at something, leave it out from now on, and let the others go on."""
         try:
             yield
         except BenchFailed as failed:
-            self.results.notes.append(f"{row}, {name}: {str(failed).splitlines()[0]}")
+            clusters.pop(system.name, None)
+            self.results.notes.append(f"{row}, {system.name}: {str(failed).splitlines()[0]}")
             sys.stderr.write(f"\n{failed}\n")
 
     def _tell(self, where: str, what: str) -> None:
@@ -176,14 +182,15 @@ class Run:
 
     @contextmanager
     def _cluster(self, name: str, purpose: str) -> Iterator[System]:
-        """Hold a cluster that is up."""
+        """Hold a cluster that can be started."""
         system = SYSTEMS[name](self._directory / f"{name}-{purpose}", bulk=purpose != "rounds")
         try:
-            system.start()
-            self._progress.did(2.5 if purpose == "rounds" else 0)
             yield system
         finally:
             system.stop()
+            self.results.notes.extend(
+                f"{purpose}, {name}: {trouble}" for trouble in system.troubles
+            )
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class System(ABC):
     :param directory: for data and logs; made here, removed by :meth:`stop`
     :param bulk: whether much data is to come, rather than many requests: for systems that have to
         be told
+    :ivar troubles: what did not go as it should and was tried again
     :cvar operations: what it can be asked, of the names in :mod:`benchmarks.rows`
     """
 
@@ -64,6 +65,7 @@ class System(ABC):
         self.bulk = bulk
         directory.mkdir(parents=True)
         self.nodes: list[Process | None] = [None] * NODES
+        self.troubles: list[str] = []
 
     @classmethod
     @abstractmethod

@@ -7,7 +7,6 @@ not close before the answer that goes over it.
 
 from __future__ import annotations
 
-import gc
 import secrets
 from collections.abc import Callable
 from random import Random
@@ -102,8 +101,6 @@ class Node(Service):
         self._parts = parts
         self._peers.lead_to(wire.listen(parts.transport.factory))
         self._clients.lead_to(parts.site)
-        gc.collect()
-        gc.freeze()  # what is there now stays; no collection need ever look at it again
         parts.start(known)
         self._log.info(
             "started: id={id} cluster={cluster:032x} http={http} raft={raft} data={data}",
@@ -215,6 +212,7 @@ class Node(Service):
         await self._until_answered(parts)
         parts.vigil.stop()
         parts.watch.stop()
+        parts.collector.stop()
         await parts.transport.stop()
         await parts.storage.close()
 

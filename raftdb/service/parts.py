@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from random import Random
@@ -31,6 +30,7 @@ from raftdb.raft.types import MemberID
 from raftdb.replica import Options as ReplicaOptions
 from raftdb.replica import Replica
 from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
+from raftdb.service.collector import Collector
 from raftdb.service.journal import Journal
 from raftdb.service.settings import Settings
 from raftdb.service.status import NodeStatus, node_status, unready
@@ -78,6 +78,7 @@ class Parts:
         self.member = storage.identity.member
         self.journal = Journal()
         self.machine = ReplicatedState()
+        self.collector = Collector(reactor.seconds)
         self._clock = reactor
         self._settings = settings
         self._wire = wire
@@ -157,7 +158,7 @@ class Parts:
                 snapshot_bytes=settings.snapshot_bytes,
             ),
             crash=die,
-            on_loaded=gc.freeze,
+            on_loaded=self.collector.settle,
         )
 
     def _make_agreement(self) -> Agreement:
@@ -196,6 +197,7 @@ class Parts:
 
         :param known: the members as a joining node was told them
         """
+        self.collector.start()
         self.transport.start()
         self.replica.start()
         self.watch.start({one.member: one.raft_address for one in known})
@@ -209,7 +211,13 @@ class Parts:
 
     def status(self) -> NodeStatus:
         """Picture the node at this instant."""
-        return node_status(self.replica, self.machine, self.database, self.membership)
+        return node_status(
+            self.replica,
+            self.machine,
+            self.database,
+            self.membership,
+            pause_max_s=self.collector.pause_max_s,
+        )
 
     def unready(self) -> str | None:
         """Say why the node should not be given work."""

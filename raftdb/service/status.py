@@ -43,7 +43,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
         an alarm
     :param snapshot_index: of the newest durable snapshot, 0 for none
     :param log_bytes: of the entries kept
-    :param event_loop_stall_max_s: the longest that the event loop was late for a tick
+    :param event_loop_stall_max_s: the longest that the event loop was late for a tick, or that a
+        collection of garbage held everything up
     :param save_overdue: whether the disk keeps a write for longer than an election timeout
     """
 
@@ -74,9 +75,17 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 
 def node_status(
-    replica: Replica, machine: ReplicatedState, database: Database, membership: Membership
+    replica: Replica,
+    machine: ReplicatedState,
+    database: Database,
+    membership: Membership,
+    *,
+    pause_max_s: float = 0.0,
 ) -> NodeStatus:
-    """Picture a node at this instant."""
+    """Picture a node at this instant.
+
+    :param pause_max_s: the longest collection of garbage so far
+    """
     status = replica.status()
     position = database.position()
     age_s = position.leader_contact_age_s
@@ -102,7 +111,7 @@ def node_status(
         members=membership.members(),
         writes_waiting=status.proposals_waiting,
         reads_waiting=status.reads_waiting,
-        event_loop_stall_max_s=round(status.stall_max_s, 4),
+        event_loop_stall_max_s=round(max(status.stall_max_s, pause_max_s), 4),
         save_overdue=status.save_overdue,
         versions=Versions(
             raftdb=__version__,

@@ -181,11 +181,10 @@ class Cluster:
         """The running nodes that do not lead, in order."""
         return [node for node in self.nodes.values() if node.is_up and node is not self.leader]
 
-    def monotonic_s(self, name: str) -> float:
+    def monotonic_s(self, node: SimulatedNode) -> float:
         """Return what a node's monotonic clock shows."""
         if not self._drift:
             return self.clock.seconds()
-        node = self.nodes[name]
         return node.clock_origin_s + self.clock.seconds() * node.clock.rate
 
     def rate(self, name: str) -> float:

@@ -85,7 +85,7 @@ class SimulatedNode:
         self.clock = NodeClock(
             cluster.clock,
             self._watch,
-            lambda: cluster.monotonic_s(self.name),
+            lambda: cluster.monotonic_s(self),
             rate=cluster.rate(self.name),
         )
         if not self._open_storage(rng):

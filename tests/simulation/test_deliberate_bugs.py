@@ -259,7 +259,7 @@ def _campaign_unapplied(patch: pytest.MonkeyPatch) -> None:
 
 
 def _wall_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cluster, "monotonic_s", lambda self, name: self.wall_ms(name) / 1000)
+    patch.setattr(Cluster, "monotonic_s", lambda self, node: self.wall_ms(node.name) / 1000)
 
 
 # -- liveness --

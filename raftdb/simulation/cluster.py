@@ -54,6 +54,9 @@ class Cluster:
     :param crash: does to a killed node's disk what the death of a node does
     """
 
+    promotes = False
+    """Whether learners become voters by themselves once they have caught up."""
+
     def __init__(
         self,
         seed: int,

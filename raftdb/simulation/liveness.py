@@ -55,12 +55,18 @@ def configurations(cluster: Cluster, *, dead: bool = False) -> list[ConfState]:
 
 
 def healthy_majority(cluster: Cluster, rng: Random) -> list[SimulatedNode]:
-    """Draw as few nodes as make a majority of every configuration."""
+    """Draw as few nodes as make a majority of every configuration.
+
+    A learner that may be promoted meanwhile is one of them: the next configuration needs it.
+    """
     confs = configurations(cluster)
+    learners = [learner for conf in confs for learner in conf.learners] if cluster.promotes else []
     names = [name for name, node in cluster.nodes.items() if not node.is_lost]
     rng.shuffle(names)
     chosen = list(names)
     for name in names:
+        if cluster.nodes[name].member in learners:
+            continue
         rest = [other for other in chosen if other != name]
         members = [cluster.nodes[other].member for other in rest]
         if all(_is_quorum(conf.voters, members) for conf in confs) and all(

@@ -28,6 +28,7 @@ SILENT_DEATHS = 0.2
 class WiredCluster(Cluster):
     """Nodes connected by cables; see :class:`~raftdb.simulation.cluster.Cluster` for the rest."""
 
+    promotes = True
     cables: Cables
     nodes: dict[str, WiredNode]  # type: ignore[assignment]  # nothing else is ever put in
 

@@ -127,8 +127,8 @@ def _pack_body(message: Message) -> bytes:  # noqa: C901  (one flat table: a cas
             return pack_index(index) + pack_flag(rejected) + pack_entry_id(hint)
         case Heartbeat(commit=commit, match=match, round=number):
             return pack_index(commit) + pack_index(match) + pack_index(number)
-        case HeartbeatResponse(round=number):
-            return pack_index(number)
+        case HeartbeatResponse(round=number, full=full):
+            return pack_index(number) + pack_flag(full)
         case PreVote() | RequestVote():
             return (
                 pack_entry_id(message.last)
@@ -166,7 +166,7 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
             commit, match, number = reader.numbers(_THREE)
             return Heartbeat(sender, receiver, term, commit, match, number)
         case 4:
-            return HeartbeatResponse(sender, receiver, term, reader.index())
+            return HeartbeatResponse(sender, receiver, term, reader.index(), reader.flag())
         case 5:
             last, transfer, committed = reader.entry_id(), reader.flag(), reader.entry_id()
             return PreVote(sender, receiver, term, last, transfer, committed)

@@ -93,7 +93,11 @@ def handle_heartbeat(state: State, message: Heartbeat) -> None:
         return
     state.send(
         HeartbeatResponse(
-            sender=state.id, receiver=message.sender, term=state.term, round=message.round
+            sender=state.id,
+            receiver=message.sender,
+            term=state.term,
+            round=message.round,
+            full=state.full,
         )
     )
 

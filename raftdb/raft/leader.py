@@ -158,6 +158,7 @@ def handle_heartbeat_response(state: State, message: HeartbeatResponse) -> None:
     if not 0 < message.round <= state.reads.round:
         raise RemoteProtocolError(f"{message.sender} answers round {message.round}, never sent")
     progress.recent_active = True
+    progress.full = message.full
     if progress.heartbeat_answered():
         state.nudged[message.sender] = None
     state.reads.answered(message.sender, message.round)
@@ -234,6 +235,7 @@ def _check_quorum(state: State, elapsed: int) -> None:
         state.trace("stepped down", reason="no quorum")
         state.become_follower(state.term, None)
         return
+    transfer.watch_room(state)
     for _, progress in state.peers:
         progress.recent_active = False
 

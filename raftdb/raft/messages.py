@@ -70,9 +70,13 @@ class Heartbeat(_Message, frozen=True):
 
 
 class HeartbeatResponse(_Message, frozen=True):
-    """Answer to Heartbeat; says who leads, promises nothing about the disk."""
+    """Answer to Heartbeat; says who leads, promises nothing about the disk.
+
+    :param full: extension [6]: the sender has no room for entries, so it is of no use for commits
+    """
 
     round: int
+    full: bool = False
 
 
 class PreVote(_Message, frozen=True):

@@ -131,6 +131,14 @@ class RawNode:
         """Note that messages to ``peer`` were dropped."""
         leader.report_unreachable(self.state, peer)
 
+    def report_full(self, full: bool) -> None:
+        """Note whether appends have been dropped for lack of room, for an election timeout [6].
+
+        The leader hears of it with the next heartbeat's answer, and may hand over to somebody who
+        reaches more members that store.
+        """
+        self.state.full = full
+
     def report_snapshot(self, peer: MemberID, ok: bool) -> None:
         """Note how the snapshot to ``peer`` ended; every InstallSnapshot must be reported once."""
         leader.report_snapshot(self.state, peer, ok=ok)
@@ -325,7 +333,7 @@ class RawNode:
         peers: dict[MemberID, PeerStatus] = {}
         if state.role is Role.LEADER:
             peers = {
-                member: PeerStatus(pr.state.value, pr.match, pr.next, pr.recent_active)
+                member: PeerStatus(pr.state.value, pr.match, pr.next, pr.recent_active, pr.full)
                 for member, pr in state.tracker.progress.items()
             }
         return Status(

@@ -84,6 +84,7 @@ class Progress:
     :param state: how to send
     :param pending_snapshot: the index of the snapshot under way. Invariant: 0 unless SNAPSHOT
     :param recent_active: whether anything was heard from it since CheckQuorum last looked
+    :param full: whether it said that it has no room for entries [6]
     :param msg_app_flow_paused: no append before an answer, or before a heartbeat's answer shows
         that the member lives and that the append was probably lost
     :param sent_commit: how far the member will have committed if nothing sent was lost.
@@ -99,6 +100,7 @@ class Progress:
     state: ProgressState = ProgressState.PROBE
     pending_snapshot: int = 0
     recent_active: bool = False
+    full: bool = False
     msg_app_flow_paused: bool = False
     sent_commit: int = 0
     stalled_at: int | None = None

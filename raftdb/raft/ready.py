@@ -72,12 +72,14 @@ class PeerStatus(NamedTuple):
     :param match: the highest index known to be durable there
     :param next: the next index to send
     :param recent_active: whether it was heard from within the last election timeout
+    :param full: whether it said that it has no room for entries
     """
 
     state: str
     match: int
     next: int
     recent_active: bool
+    full: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ It holds the three together and in step; how a configuration may change is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from raftdb.raft.progress import Inflights, Progress
@@ -114,8 +115,19 @@ class Tracker:
 
         The leader itself must have been marked active by the caller.
         """
-        heard = {member: self.progress[member].recent_active for member in self.voters.members}
-        return self.voters.vote_result(heard) is VoteResult.WON
+        return self._is_quorum(lambda progress: progress.recent_active)
+
+    def quorum_stores(self) -> bool:
+        """Whether a quorum was heard from that has room for entries [6]."""
+        return self._is_quorum(lambda progress: progress.recent_active and not progress.full)
+
+    def quorum_might_store(self) -> bool:
+        """Whether those would be a quorum, were everybody good who was not heard from."""
+        return self._is_quorum(lambda progress: not (progress.recent_active and progress.full))
+
+    def _is_quorum(self, counts: Callable[[Progress], bool]) -> bool:
+        said = {member: counts(self.progress[member]) for member in self.voters.members}
+        return self.voters.vote_result(said) is VoteResult.WON
 
     # -- votes --
 

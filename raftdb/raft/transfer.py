@@ -1,4 +1,7 @@
-"""Giving leadership away: on request (Thesis §3.10), and when the own disk hangs [6]."""
+"""Giving leadership away: on request (Thesis §3.10), and to who can commit when this one cannot [6].
+
+1. The own disk hangs: :func:`watch_disk`. 2. The others' disks are full: :func:`watch_room`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from raftdb.errors import InvalidRequest
 from raftdb.raft.messages import TimeoutNow
 from raftdb.raft.state import State
 from raftdb.raft.types import MemberID
+
+_PAUSE_MIN, _PAUSE_MAX = 4, 256
+"""Election timeouts between two attempts of one leader to hand over to somebody who can commit."""
 
 
 def begin(state: State, to: MemberID) -> None:
@@ -76,11 +82,42 @@ def watch_disk(state: State) -> None:
     begin(state, to)
 
 
+def watch_room(state: State) -> None:
+    """Hand over where members without room keep this leader in office, and others might commit [6].
+
+    1. Five voters; the leader A reaches B and C alone; C's disk is full. 2. B and C answer A's
+    heartbeats, so CheckQuorum lets it lead; but C stores nothing, so A commits nothing. 3. B, D and
+    E are a healthy majority; but B hears its leader and refuses D and E for ever.
+
+    Nobody knows whom B reaches, so it is tried. A full member is not silent like one whose disk hangs:
+    where too many are full, nobody can commit, and the leader goes on confirming reads. The pauses
+    grow, because every election costs a full disk a little of the room kept back for votes.
+
+    Called once per election timeout, when it is known who was heard from.
+    """
+    tracker = state.tracker
+    if state.log.committed == state.log.last_index or tracker.quorum_stores():
+        state.handover_pause = state.handover_wait = 0
+        return
+    if state.handover_wait:
+        state.handover_wait -= 1
+        return
+    able = [
+        member
+        for member, progress in state.peers
+        if tracker.is_voter(member) and progress.recent_active and not progress.full
+    ]
+    if able and tracker.quorum_might_store() and state.transferee is None:
+        state.handover_pause = min(max(_PAUSE_MIN, 2 * state.handover_pause), _PAUSE_MAX)
+        state.handover_wait = state.handover_pause
+        begin(state, state.config.rng.choice(able))
+
+
 def successor(state: State) -> MemberID | None:
     """Return the voter who can take over soonest, None where there is no other."""
     candidates = [
-        (progress.recent_active, progress.match, member)
+        (progress.recent_active, not progress.full, progress.match, member)
         for member, progress in state.peers
         if state.tracker.is_voter(member)
     ]
-    return max(candidates)[2] if candidates else None
+    return max(candidates)[3] if candidates else None

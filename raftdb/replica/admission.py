@@ -28,6 +28,8 @@ class Admission:
         self._unsaved_bytes = 0
         self._refused_bytes = 0
         self._relief_s: float | None = None
+        self._dropped_bytes = 0
+        self._full_s: float | None = None
 
     def check(self, bytes_count: int) -> None:
         """Let a proposal of this size pass.
@@ -48,9 +50,25 @@ class Admission:
             return True
         bytes_count = sum(entry.size for entry in append.entries)
         if not self._storage.admits(self._unsaved_bytes + bytes_count):
+            self._dropped_bytes = bytes_count
             return False
         self._unsaved_bytes += bytes_count
         return True
+
+    def full(self, now_s: float) -> bool:
+        """Say whether appends have been dropped for too long, and still would be [6].
+
+        The patience is for bursts: reserved space is made a little later than it is used up.
+        """
+        if not self._dropped_bytes:
+            return False
+        if self._storage.admits(self._unsaved_bytes + self._dropped_bytes):
+            self._dropped_bytes = 0
+            self._full_s = None
+            return False
+        if self._full_s is None:
+            self._full_s = now_s + self._patience_s
+        return now_s >= self._full_s
 
     def saving(self) -> None:
         """Note that all entries so far have been given to the storage."""

@@ -298,6 +298,7 @@ class Replica:
             return
         with self._guard:
             now_s = self._clock.seconds()
+            self._node.report_full(self._admission.full(now_s))
             self._node.tick(elapsed)
             self._clients.expire(now_s)
             if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):

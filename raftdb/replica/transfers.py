@@ -13,14 +13,15 @@ from raftdb.replica.waiters import Waiter
 def best_successor(status: Status) -> MemberID | None:
     """Return the voter whose log is longest among those in contact, None where there is none.
 
+    One that has room for entries comes before one that has none.
     Of equals the first in the order of their ids, so that a replay chooses the same.
     """
     candidates = [
-        (-peer.match, member)
+        (peer.full, -peer.match, member)
         for member, peer in status.peers.items()
         if member in status.conf_state.voters and member != status.id and peer.recent_active
     ]
-    return min(candidates)[1] if candidates else None
+    return min(candidates)[2] if candidates else None
 
 
 class Transfers:

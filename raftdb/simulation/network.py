@@ -18,7 +18,7 @@ from typing import TypedDict
 
 from raftdb.errors import RemoteProtocolError
 from raftdb.raft.config import Config
-from raftdb.raft.messages import InstallSnapshot, Message
+from raftdb.raft.messages import AppendEntries, InstallSnapshot, Message
 from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import MemoryStorage
@@ -74,6 +74,7 @@ class Peer:
         self.restored_to = SnapshotMetadata()
         self.reads: list[ReadState] = []
         self.saves_hang = False
+        self.full = False
         self.saving: Ready | None = None
         self.applies = True
 
@@ -256,6 +257,9 @@ class Network:
     def step(self, message: Message) -> None:
         """Hand a message to its receiver now; a refused one is noted in ``refused``."""
         peer = self.peers[message.receiver]
+        if peer.full and isinstance(message, AppendEntries) and message.entries:
+            peer.node.report_full(True)
+            return  # as a Replica does without log space
         try:
             peer.node.step(message)
         except RemoteProtocolError as error:

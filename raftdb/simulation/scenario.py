@@ -184,9 +184,15 @@ class Scenario:
         """``hang NODE``: its disk does not answer."""
         self.network.peer(name).saves_hang = True
 
+    def fill(self, name: str) -> None:
+        """``fill NODE``: its disk is full; it takes no entries, and its core knows."""
+        self.network.peer(name).full = True
+        self.network[name].report_full(True)
+
     def resume(self, name: str) -> None:
-        """``resume NODE``: its disk answers again, its state machine applies again."""
-        self.network.peer(name).saves_hang = False
+        """``resume NODE``: its disk answers and has room, its state machine applies again."""
+        self.network.peer(name).saves_hang = self.network.peer(name).full = False
+        self.network[name].report_full(False)
         self.network.peer(name).applies = True
 
     def stall(self, name: str) -> None:
@@ -344,7 +350,7 @@ VOCABULARY: dict[str, Callable[..., None]] = {
         *(Scenario.cluster, Scenario.log, Scenario.restart, Scenario.crash, Scenario.start),
         *(Scenario.rot, Scenario.cut, Scenario.isolate, Scenario.lose, Scenario.heal),
         *(Scenario.hold, Scenario.release, Scenario.repeat, Scenario.drop, Scenario.hang),
-        *(Scenario.resume, Scenario.stall, Scenario.snapshot),
+        *(Scenario.fill, Scenario.resume, Scenario.stall, Scenario.snapshot),
         *(Scenario.deliver, Scenario.tick, Scenario.run, Scenario.settle, Scenario.campaign),
         *(Scenario.elect, Scenario.propose, Scenario.change, Scenario.read, Scenario.transfer),
         *(Scenario.forget, Scenario.unreachable, Scenario.status, Scenario.expect),

@@ -72,7 +72,8 @@ MESSAGES: list[tuple[Message, str]] = [
         Heartbeat(A, B, 7, 1, 2, 3),
         f"01 03 {ENVELOPE} 0000000000000001 0000000000000002 0000000000000003",
     ),
-    (HeartbeatResponse(A, B, 7, 3), f"01 04 {ENVELOPE} 0000000000000003"),
+    (HeartbeatResponse(A, B, 7, 3), f"01 04 {ENVELOPE} 0000000000000003 00"),
+    (HeartbeatResponse(A, B, 7, 3, True), f"01 04 {ENVELOPE} 0000000000000003 01"),
     (
         PreVote(A, B, 7, EntryID(6, 9), True, EntryID(5, 8)),
         f"01 05 {ENVELOPE} 0000000000000006 0000000000000009 01 {COMMIT_BYTES}",
@@ -103,7 +104,7 @@ class TestGoldenVectors:
 
     def test_messages_stand_behind_their_lengths(self) -> None:
         """A box holds messages, each after its length as u32."""
-        message, golden = MESSAGES[9]
+        message, golden = MESSAGES[10]
         one = bytes.fromhex("00000030" + golden)
         assert codec.encode_messages((message, message)) == one + one
         assert codec.decode_messages(one + one) == [message, message]

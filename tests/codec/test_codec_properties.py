@@ -95,7 +95,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     appends(),
     st.builds(raft.AppendEntriesResponse, *ENVELOPE, INDEXES, FLAGS, ENTRY_IDS),
     st.builds(raft.Heartbeat, *ENVELOPE, INDEXES, INDEXES, INDEXES),
-    st.builds(raft.HeartbeatResponse, *ENVELOPE, INDEXES),
+    st.builds(raft.HeartbeatResponse, *ENVELOPE, INDEXES, st.booleans()),
     st.builds(raft.PreVote, *ENVELOPE, ENTRY_IDS, FLAGS, ENTRY_IDS),
     st.builds(raft.PreVoteResponse, *ENVELOPE, FLAGS, ENTRY_IDS),
     st.builds(raft.RequestVote, *ENVELOPE, ENTRY_IDS, FLAGS, ENTRY_IDS),

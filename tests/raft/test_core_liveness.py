@@ -18,7 +18,7 @@ from raftdb.raft.types import Role
 from raftdb.simulation.network import Network
 
 SEEDS = int(os.environ.get("RAFTDB_STORMS", "40"))
-WAYS = ("deaf", "mute", "hung", "flapping", "dead", "half", "bouncing", "stale")
+WAYS = ("deaf", "mute", "hung", "flapping", "dead", "half", "bouncing", "stale", "full")
 ELECTION_TICKS = 8
 
 
@@ -50,6 +50,9 @@ class Sickbed:
         if way == "hung":
             for who in broken:
                 self.network.peers[who].saves_hang = True
+        if way == "full":
+            for who in broken:
+                self.network.peers[who].full = True
         if way == "dead":
             for who in broken:
                 self.network.crash(who.id)
@@ -64,7 +67,7 @@ class Sickbed:
             case "flapping":
                 sick = sender in self.broken or receiver in self.broken
                 return sick and self.turns // 5 % 2 == 0
-            case "half" | "stale":
+            case "half" | "stale" | "full":
                 sick = sender in self.broken or receiver in self.broken
                 return sick and self.links[sender, receiver]
             case _:
@@ -122,6 +125,17 @@ class TestAHealthyMajority:
                 bed.turn()
                 ticks += 1
                 assert ticks <= 10 * ELECTION_TICKS, f"seed {seed}: nothing in {ticks} ticks"
+
+    @pytest.mark.parametrize("seed", [40, 50, 80, 88])
+    def test_full_disks_keep_no_leader_in_office(self, seed: int) -> None:
+        """Three of seven are full and half connected; in these seeds they answer a leader that the
+        healthy ones, who can store, do not hear.
+        """
+        bed = Sickbed(seed, 7, "full")
+        before = bed.commit()
+        for _ in range(10 * ELECTION_TICKS):
+            bed.turn()
+        assert bed.commit() > before
 
     @pytest.mark.parametrize("way", WAYS)
     def test_keeps_it(self, way: str) -> None:

@@ -12,6 +12,7 @@ from raftdb.errors import (
     ProposalDropped,
     RemoteProtocolError,
 )
+from raftdb.raft import transfer
 from raftdb.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -230,6 +231,79 @@ class TestSlowDisk:
         network["a"].tick(3)
         network["a"].tick(4)
         assert network["a"].state.save_elapsed == 2
+
+
+class TestFullDisks:
+    """[6] Members that cannot store keep nobody in office while others might commit."""
+
+    @staticmethod
+    def _stuck(*full: str, gone: str = "de") -> Network:
+        """Five voters; a leads, some are full, some are gone; an entry waits."""
+        network = Network(5)
+        network.elect("a")
+        for name in gone:
+            network.isolate(name)
+        for name in full:
+            network.peer(name).full = True
+        network.propose("a", b"x")
+        return network
+
+    def test_the_pauses_between_the_attempts_grow(self) -> None:
+        """Nobody could commit: each election would cost the full disk a little of its last room."""
+        network = self._stuck("c")
+        network.run(100)
+        early = network["c"].term
+        assert early > 1, "it was tried"
+        network.run(2000)
+        late = network["c"].term
+        network.run(2000)
+        assert late - early <= 2 * 7  # a and b, at 4, 8, 16, … election timeouts
+        assert network["c"].term - late <= 2 * 2
+        assert network.leaders
+
+    def test_it_is_tried_anew_after_a_commit(self) -> None:
+        """An old trouble does not make the next one last longer."""
+        network = self._stuck("c")
+        network.run(2000)
+        network.heal()
+        network.peer("c").full = False
+        network.run(50)
+        for name in "abcde":
+            assert network.values(name) == [b"x"]
+            assert network[name].state.handover_pause == 0 or name not in network.leaders
+        assert not network["c"].state.handover_wait
+
+    def test_who_is_full_is_no_successor(self) -> None:
+        """Its log is shorter, and would stay so."""
+        network = Network(5)
+        network.elect("a")
+        for name in "cde":
+            network.peer(name).full = True
+            network[name].report_full(True)
+        network.run(2)
+        assert network["a"].status().peers[member("e")].full
+        assert transfer.successor(network["a"].state) == B
+
+    def test_a_majority_that_stores_needs_nobody_else(self) -> None:
+        """One full member of three is no reason for anything."""
+        network = Network(3)
+        network.elect("a")
+        network.peer("c").full = True
+        network.propose("a", b"x")
+        network.isolate("b")
+        network.run(6)
+        network.propose("a", b"y")
+        network.heal()
+        network.run(40)
+        assert (network.leaders, network["a"].term) == (["a"], 1)
+        assert network.values("b") == [b"x", b"y"]
+
+    def test_nobody_is_asked_who_is_full_himself(self) -> None:
+        """A reaches only full members: then it stays and confirms reads, and asks nobody."""
+        network = self._stuck("b", "c")
+        network.run(100)
+        assert not [m for m in network.log if isinstance(m, TimeoutNow)]
+        assert (network.leaders, network["a"].term) == (["a"], 1)
 
 
 class TestOutputs:

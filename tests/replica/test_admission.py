@@ -47,6 +47,28 @@ class TestAdmission:
         assert self.admission.takes(append)
         assert not self.admission.takes(append)
 
+    def test_is_full_only_after_a_while(self) -> None:
+        """Reserved space is made a little later than it is used up: a burst says nothing [6]."""
+        append = AppendEntries(
+            sender=MemberID("a", 1),
+            receiver=MemberID("b", 1),
+            term=1,
+            previous=ZERO,
+            entries=(Entry(1, 1, b"x" * 60),),
+        )
+        self.admission.took(60)
+        assert not self.admission.full(5.0), "nothing was dropped"
+        assert not self.admission.takes(append)
+        assert not self.admission.full(5.0)
+        assert not self.admission.full(5.9)
+        assert self.admission.full(6.0)
+        self.admission.saving()  # there is room again
+        assert not self.admission.full(6.1)
+        self.admission.took(60)
+        assert not self.admission.takes(append)
+        assert not self.admission.full(7.0), "another burst"
+        assert self.admission.full(8.0)
+
     def test_asks_for_relief_once_in_a_while(self) -> None:
         """A burst is no reason to give leadership away, a full disk is."""
         assert not self.admission.needs_relief(0.0)

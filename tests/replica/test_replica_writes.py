@@ -227,6 +227,21 @@ class TestLimits:
         full.machinery.fill(full=False)
         cluster.converge(limit_s=1.0)
 
+    def test_a_follower_without_log_space_says_so(self) -> None:
+        """Only while it lasts, and the leader knows of it with the next heartbeat [6]."""
+        cluster, leader = started()
+        poor, good = (node for node in cluster.nodes.values() if node is not leader)
+        poor.machinery.fill(full=True)
+        cluster.put(b"k", b"v")
+        known = leader.replica.status
+        assert not known().raft.peers[poor.member].full
+        cluster.run_for(1.0)
+        assert known().raft.peers[poor.member].full
+        assert not known().raft.peers[good.member].full
+        poor.machinery.fill(full=False)
+        cluster.run_for(0.5)
+        assert not known().raft.peers[poor.member].full
+
 
 class TestStopping:
     """A stop answers what is in flight and leaves the storage alone afterwards."""

@@ -20,7 +20,7 @@ from raftdb.simulation.node import RESTART_S, SimulatedNode
 ELECTION_TIMEOUTS = 10
 """Within so many of them a write must succeed."""
 
-BREAKAGES = ("dead", "deaf", "mute", "hung", "flapping", "half", "cut off")
+BREAKAGES = ("dead", "deaf", "mute", "hung", "flapping", "half", "cut off", "full")
 """How a node outside the majority is broken, for good."""
 
 SHAPES = ("majority", "majority", "ring", "bridge", "one-way")
@@ -184,7 +184,9 @@ class Liveness:
                 node.machinery.hangs = True
             case "flapping":
                 self._flap(node.name, others)
-            case "half":
+            case "half" | "full":
+                # A full disk matters where it keeps a leader in office that the others do not hear.
+                node.machinery.fill(full=how == "full")
                 for one in self._rng.sample(good, len(good) // 2):
                     network.cut(node.name, one.name)
                     network.cut(one.name, node.name)

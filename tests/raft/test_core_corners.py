@@ -322,7 +322,7 @@ class TestSnapshotReports:
         """Also where the report comes later, or never."""
         network = self._under_way()
         network.ask(AppendEntriesResponse(sender=C, receiver=A, term=1, index=4))
-        assert _peer(network, "c") == ("replicate", 4, 5, True)
+        assert _peer(network, "c") == ("replicate", 4, 5, True, False)
 
     def test_an_answer_of_before_does_not(self) -> None:
         """The member still lacks what is compacted."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from raftdb.members import Member, MembersCommand
+from raftdb.errors import LeadershipLost
+from raftdb.members import Member, MembersCommand, UpdateMember
 from raftdb.membership.contacts import Contacts
 from raftdb.membership.seams import Envelope, Group, Table
 from raftdb.raft.ready import Status
-from raftdb.raft.types import ConfChange, MemberID
+from raftdb.raft.types import ConfChange, MemberID, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +92,30 @@ class Agreement:
     def command(self, command: MembersCommand) -> Deferred[object]:
         """Propose a command of the member table."""
         return self.group.propose(self._envelope(command), self.options.timeout_s)
+
+    async def settle(self) -> None:
+        """Wait until the removal just applied cannot be forgotten by those that stay.
+
+        1. A, B, C and D; A leads and removes D; A, B and C have the entry, but A alone knows that it
+        is committed, and says so. 2. The operator destroys D, and A's machine dies. 3. B and C are a
+        majority of {A,B,C}; but {A,B,C,D} is in force on both, and there they are none, for ever.
+        Whoever has an entry that was proposed later has heard that the removal is committed.
+
+        :raises LeadershipLost: nobody can tell; the removal stands
+        """
+        ends_s = self._clock.seconds() + self.options.timeout_s
+        last = self.group.status().raft.last.index
+        while self.table.conf_state.is_joint or self.table.is_removed(self.own.id):
+            raft = self.group.status().raft
+            if raft.role is not Role.LEADER or self._clock.seconds() >= ends_s:
+                break
+            # A removed leader goes when an entry of its own behind the removal is committed.
+            await deferLater(self._clock, self.options.check_s / 4)
+        raft = self.group.status().raft
+        if raft.role is Role.LEADER and not self.table.is_removed(self.own.id):
+            await self.command(UpdateMember(self.own))
+        elif raft.hard_state.commit < last:
+            raise LeadershipLost(
+                "the removal is in force, but nobody knows yet whether the others know: wait until"
+                " they have a leader before the removed node is destroyed"
+            )

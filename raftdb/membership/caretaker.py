@@ -24,6 +24,13 @@ from raftdb.membership.sightings import Sighting, Sightings
 from raftdb.raft.ready import Status
 from raftdb.raft.types import Role
 
+FAREWELL_S = 5.0
+"""For so long a node stays that finds itself removed, unless a member tells it to go.
+
+1. A, B, C and D; A leads and removes D, which hears that this is committed, and ends. 2. A's machine
+dies before B and C have heard it. 3. B and C need D's vote, or its word that they do not need it.
+"""
+
 ANNOUNCE_S = 1.0
 """Between two attempts of a follower to tell the leader of a new address."""
 
@@ -59,6 +66,7 @@ class Caretaker:
         self._busy = False
         self._commit_before: int | None = None
         self._announced_s = float("-inf")
+        self._leaves_s: float | None = None
 
     def start(self) -> None:
         """Begin to check."""
@@ -78,7 +86,7 @@ class Caretaker:
         status = self._agreement.sample()
         table = self._agreement.table
         if table.is_removed(self._agreement.own.id):
-            self._on_removed()
+            self._take_leave(status)
             return
         self.start()
         if self._busy:
@@ -87,6 +95,20 @@ class Caretaker:
         if work is not None:
             self._busy = True
             work.addErrback(self._not_now).addBoth(self._done)
+
+    def _take_leave(self, status: Status) -> None:
+        """End the node, but not before its removal can do without it.
+
+        A leader goes on until the others can; it steps down by itself then. To end it here would
+        leave two members, of which one leads and is removed, with one that needs both.
+        """
+        now_s = self._clock.seconds()
+        if self._leaves_s is None or status.role is Role.LEADER:
+            self._leaves_s = now_s + FAREWELL_S
+        if now_s < self._leaves_s:
+            self.start()
+        else:
+            self._on_removed()
 
     def _next(self, table: Table, status: Status) -> Deferred[object] | None:
         """Set the next thing to do going, None where there is nothing to do."""

@@ -76,7 +76,7 @@ class Membership:
             await self._agreement.command(Invite(name, raft_address, http_address))
 
     def remove(self, member_id: str) -> Deferred[None]:
-        """Remove a member, or take an invitation back.
+        """Remove a member, or take an invitation back; fires when the removed node may be destroyed.
 
         :raises InvalidRequest: there is no such member
         :raises ConfChangeError: the others could not go on without it
@@ -93,6 +93,7 @@ class Membership:
         change = decide_removal(table, name, self._agreement.answers)
         self._log.info("{member} is being removed", member=name)
         await self._agreement.change(change)
+        await self._agreement.settle()
 
     def transfer(self, to: str) -> Deferred[None]:
         """Hand leadership over to the voter named ``to``; fires when it leads.

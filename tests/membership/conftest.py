@@ -49,6 +49,9 @@ class ImmediateGroup:
         self.transferred: list[MemberID | None] = []
         self.stuck = False
         self.slow = False
+        self.mute = False
+        self.stays_joint = False
+        self.last = ZERO
         self.pending: list[Deferred[object]] = []
         self.refused = 0
 
@@ -71,7 +74,7 @@ class ImmediateGroup:
                 conf_state=self.table.conf_state,
                 applied=self.commit,
                 first_index=1,
-                last=ZERO,
+                last=self.last,
                 peers=peers if self.role is Role.LEADER else {},
                 round=0,
                 round_acknowledged=0,
@@ -81,6 +84,9 @@ class ImmediateGroup:
 
     def propose(self, envelope: bytes, timeout_s: float) -> Deferred[object]:
         del timeout_s
+        if self.mute:
+            self.pending.append(Deferred())
+            return self.pending[-1]
         self.commit += 1
         refusal = self.table.apply(decode_members_command(envelope), time_ms=0)
         return succeed(None) if refusal is None else fail(refusal)
@@ -95,10 +101,18 @@ class ImmediateGroup:
             return fail(ConfChangeError("another change is under way"))
         self.commit += 1
         after = confchange.apply(self.table.conf_state, change)
+        if self.stays_joint:
+            joint = confchange.enter_joint(self.table.conf_state, change.changes, auto_leave=True)
+            self.table.apply_conf_change(change.context, joint)
+            return succeed(joint)
         if after.is_joint:
             after = confchange.leave_joint(after)
         self.table.apply_conf_change(change.context, after)
         return succeed(after)
+
+    def leave_joint(self) -> None:
+        """Leave the joint configuration, as the core does by itself."""
+        self.table.apply_conf_change(b"", confchange.leave_joint(self.table.conf_state))
 
     def transfer_leadership(self, to: MemberID | None, timeout_s: float) -> Deferred[None]:
         del timeout_s

@@ -9,10 +9,18 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, NoLeader, NotLeader
+from raftdb.errors import (
+    ConfChangeError,
+    InvalidRequest,
+    JoinRefused,
+    LeadershipLost,
+    NoLeader,
+    NotLeader,
+)
 from raftdb.membership import JoinAnswer, KnownMember, Sighting
+from raftdb.membership.caretaker import FAREWELL_S
 from raftdb.membership.decisions import MEMBERS_MAX
-from raftdb.raft.types import ConfState, MemberID
+from raftdb.raft.types import ConfState, EntryID, MemberID
 
 if TYPE_CHECKING:
     from tests.membership.conftest import Fixture
@@ -296,11 +304,77 @@ class TestRemoval:
         assert node.group.table.invitation("node07") is None
 
     def test_the_removed_node_is_told(self, node: Fixture) -> None:
-        """It finds itself removed in its own table, once."""
-        node.voter(node.record("node02", 2))
+        """It finds itself removed in its own table, once; not before it has stepped down.
+
+        And a while later: those who stay may not know yet that they can do without it.
+        """
+        other = node.record("node02", 2)
+        node.voter(other)
         node.membership.remove("node01")
+        node.wait(FAREWELL_S + 1.0)
+        assert not node.removed, "a removed leader goes on until the others can"
+        node.follow(other)
+        node.wait(FAREWELL_S - 0.5)
+        assert not node.removed
         node.wait(1.0)
         assert node.removed == [True]
+
+    def test_it_is_done_when_something_behind_it_is_committed(self, node: Fixture) -> None:
+        """The history beside Agreement.settle: its own entry can be known to the leader alone."""
+        node.voter(node.record("node02", 2))
+        before = node.group.commit
+        node.group.mute = True
+        done = node.membership.remove("node02")
+        assert node.group.commit == before + 1, "the removal is applied"
+        assert not done.called
+        assert len(node.group.pending) == 1
+        node.group.pending[0].callback(None)
+        assert done.called
+
+    def test_nothing_is_proposed_in_a_joint_configuration(self, node: Fixture) -> None:
+        """Two majorities are needed until it is left, so nothing is settled in it."""
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+        node.group.stays_joint = True
+        done = node.membership.remove("node02")
+        commit = node.group.commit
+        node.wait(0.5)
+        assert (done.called, node.group.commit) == (False, commit)
+        node.group.leave_joint()
+        node.wait(0.1)
+        assert (done.called, node.group.commit) == (True, commit + 1)
+
+    def test_the_leaders_own_removal_is_done_when_it_steps_down(self, node: Fixture) -> None:
+        """It does so when the entry behind its removal is committed."""
+        other = node.record("node02", 2)
+        node.voter(other)
+        node.group.last = EntryID(1, node.group.commit + 2)  # the removal, and one behind it
+        done = node.membership.remove("node01")
+        node.wait(0.5)
+        assert not done.called
+        node.group.commit += 1
+        node.follow(other)
+        node.wait(0.1)
+        assert done.called
+        done.addErrback(lambda failure: pytest.fail(str(failure)))
+
+    def test_what_nobody_can_tell_is_said(self, node: Fixture) -> None:
+        """The leader lost its office before the others knew."""
+        other = node.record("node02", 2)
+        node.voter(other)
+        node.group.last = EntryID(1, node.group.commit + 2)
+        done = node.membership.remove("node01")
+        node.follow(other)
+        node.wait(0.1)
+        assert isinstance(failure_of(done), LeadershipLost)
+
+    def test_nobody_waits_for_ever(self, node: Fixture) -> None:
+        """A leader that cannot commit the entry behind its removal says so in time."""
+        node.voter(node.record("node02", 2))
+        node.group.last = EntryID(1, node.group.commit + 2)
+        done = node.membership.remove("node01")
+        node.wait(5.2)
+        assert isinstance(failure_of(done), LeadershipLost)
 
 
 class TestNewAddresses:

@@ -18,6 +18,7 @@ __all__ = [
     "KeyNotFound",
     "LeadershipLost",
     "LocalProtocolError",
+    "MembershipBusy",
     "NoLeader",
     "NotLeader",
     "OutcomeUnknown",
@@ -94,6 +95,10 @@ class CompareFailed(Refused):
 
 class ConfChangeError(Refused):
     """A change of the membership is refused: the message names the guard that forbids it."""
+
+
+class MembershipBusy(ConfChangeError):
+    """The membership cannot change just now; it passes by itself, so asking again may help."""
 
 
 class JoinRefused(ConfChangeError):

@@ -13,6 +13,7 @@ from raftdb.errors import (
     JoinRefused,
     KeyNotFound,
     LeadershipLost,
+    MembershipBusy,
     NoLeader,
     OutcomeUnknown,
     Overloaded,
@@ -29,6 +30,7 @@ __all__ = ["PASSES_BY_ITSELF", "error_of"]
 PASSES_BY_ITSELF: dict[str, type[Refused]] = {
     "not_leader": NoLeader,
     "no_leader": NoLeader,
+    "membership_busy": MembershipBusy,
     "proposal_dropped": ProposalDropped,
     "overloaded": Overloaded,
     "request_timeout": Overloaded,

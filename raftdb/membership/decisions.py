@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused
+from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, MembershipBusy
 from raftdb.members import Member, UpdateMember, encode_context
 from raftdb.membership.directory import JoinRequest
 from raftdb.membership.seams import Table
@@ -35,7 +35,8 @@ def decide_join(
 
     :param protocol_versions: what this node speaks, as (lowest, highest)
     :raises JoinRefused: it can never be taken in as it is
-    :raises ConfChangeError: not now
+    :raises MembershipBusy: not while the node's old incarnation is in contact, which may end
+    :raises ConfChangeError: there are too many members
     """
     record = Member(
         request.member,
@@ -52,7 +53,7 @@ def decide_join(
     others = [member for member in table.conf_state.members if member.id == record.id.id]
     for other in others:
         if in_contact(other):
-            raise ConfChangeError(
+            raise MembershipBusy(
                 f"another node is running as {other.id} (incarnation {hex128(other.incarnation)}):"
                 " stop it first, or use another --id"
             )
@@ -161,10 +162,13 @@ def next_feature_level(table: Table) -> int | None:
 def voter_named(table: Table, name: str) -> MemberID:
     """Return the voter of that name.
 
-    :raises InvalidRequest: there is none; a learner cannot lead
+    :raises MembershipBusy: it is still learning, and votes when it has caught up
+    :raises InvalidRequest: there is none
     """
     for member in table.conf_state.voters:
         if member.id == name:
             return member
+    if any(member.id == name for member in table.conf_state.learners):
+        raise MembershipBusy(f"{name} has not caught up yet; it can lead when it votes")
     names = ", ".join(member.id for member in table.conf_state.voters)
     raise InvalidRequest(f"{name!r} is no voter and cannot lead; the voters are {names}")

@@ -24,7 +24,7 @@ REDIRECTS_MAX = 5
 REQUEST_TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 1024 * 1024
 
-_FOR_GOOD = frozenset({400, 403, 404, 405, 410, 411, 413, 414, 415})
+_FOR_GOOD = frozenset({400, 403, 404, 405, 409, 410, 411, 413, 414, 415})
 """Statuses after which the same request to the same address never succeeds."""
 
 

@@ -36,7 +36,8 @@ class Membership:
         """Take a node in as a learner; a present member keeps its place and may bring addresses.
 
         :raises JoinRefused: it can never be taken in as it is
-        :raises ConfChangeError: not now: another change is under way, or its name is in use
+        :raises MembershipBusy: not now: another change is under way, or its name is in use
+        :raises ConfChangeError: there are too many members
         """
         return Deferred.fromCoroutine(self._add(request))
 
@@ -79,6 +80,7 @@ class Membership:
         """Remove a member, or take an invitation back; fires when the removed node may be destroyed.
 
         :raises InvalidRequest: there is no such member
+        :raises MembershipBusy: not now: another change is under way
         :raises ConfChangeError: the others could not go on without it
         """
         return Deferred.fromCoroutine(self._remove(member_id))
@@ -98,6 +100,7 @@ class Membership:
     def transfer(self, to: str) -> Deferred[None]:
         """Hand leadership over to the voter named ``to``; fires when it leads.
 
+        :raises MembershipBusy: it does not vote yet
         :raises InvalidRequest: it is no voter
         """
         return Deferred.fromCoroutine(self._transfer(to))

@@ -85,7 +85,8 @@ class RawNode:
     def propose_conf_change(self, change: ConfChange) -> EntryID:
         """Append a change of the configuration to the leader's log (Thesis §4.1).
 
-        :raises ConfChangeError: naming the guard that forbids it
+        :raises MembershipBusy: naming the guard that forbids it for now
+        :raises ConfChangeError: where it makes no sense
         :raises NotLeader: or what else :meth:`propose` raises
         """
         return reconfiguration.propose(self.state, change)

@@ -7,7 +7,7 @@ they are applied, as in etcd, not when they are appended, as in the paper; the g
 
 from __future__ import annotations
 
-from raftdb.errors import ConfChangeError, LocalProtocolError
+from raftdb.errors import LocalProtocolError, MembershipBusy
 from raftdb.raft import confchange, leader, transfer
 from raftdb.raft.state import State
 from raftdb.raft.types import ConfChange, ConfState, Entry, EntryID, Role
@@ -20,15 +20,18 @@ def propose(state: State, change: ConfChange) -> EntryID:
     terms may change the same configuration in two ways whose quorums do not meet); the change before
     is applied; the result makes sense.
 
-    :raises ConfChangeError: naming the guard
+    :raises MembershipBusy: naming the guard; it passes by itself
+    :raises ConfChangeError: if the result makes no sense
     :raises ProposalDropped: or what else :func:`raftdb.raft.leader.propose` raises
     """
     state.require_leader()
     if changing(state):
-        raise ConfChangeError(
+        raise MembershipBusy(
             f"the change before, or the term's first entry, at index {state.pending_conf_index} is"
             " not applied yet; try again"
         )
+    if state.tracker.conf_state.is_joint and change.changes:
+        raise MembershipBusy("the change before needs two majorities still; try again")
     confchange.apply(state.tracker.conf_state, change)
     entry_id = leader.propose(state, change=change)
     state.pending_conf_index = entry_id.index

@@ -180,7 +180,8 @@ class Replica:
     def propose_conf_change(self, change: ConfChange, timeout_s: float) -> Deferred[object]:
         """Replicate one change of the membership; as :meth:`propose`.
 
-        :raises ConfChangeError: a guard forbids it now
+        :raises MembershipBusy: a guard forbids it now
+        :raises ConfChangeError: it makes no sense
         """
         with self._guard:
             try:

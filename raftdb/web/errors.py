@@ -19,6 +19,7 @@ from raftdb.errors import (
     JoinRefused,
     KeyNotFound,
     LeadershipLost,
+    MembershipBusy,
     NoLeader,
     NotLeader,
     OutcomeUnknown,
@@ -62,7 +63,8 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (InvalidRequest, Row(400, "invalid_request")),
     (KeyNotFound, Row(404, "key_not_found")),
     (CompareFailed, Row(409, "compare_failed")),
-    (JoinRefused, Row(403, "join_refused")),  # 409 may be tried again, this may not
+    (JoinRefused, Row(403, "join_refused")),
+    (MembershipBusy, Row(503, "membership_busy", retry=True)),
     (ConfChangeError, Row(409, "membership_change_refused")),
     (Refused, Row(503, "refused", retry=True)),
     (Compacted, Row(410, "compacted")),

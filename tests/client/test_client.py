@@ -197,7 +197,15 @@ class TestTryingAgain:
 
     @pytest.mark.parametrize(
         "code",
-        ["no_leader", "overloaded", "shutting_down", "proposal_dropped", "not_leader", "starting"],
+        [
+            "no_leader",
+            "membership_busy",
+            "overloaded",
+            "shutting_down",
+            "proposal_dropped",
+            "not_leader",
+            "starting",
+        ],
     )
     def test_a_named_503_is_tried_again(self, asking: Asking, code: str) -> None:
         """After a pause, and at the next node first."""

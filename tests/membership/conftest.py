@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from raftdb.errors import ConfChangeError, JoinRefused, NoLeader, NotLeader
+from raftdb.errors import JoinRefused, MembershipBusy, NoLeader, NotLeader
 from raftdb.members import (
     InitCluster,
     Member,
@@ -98,7 +98,7 @@ class ImmediateGroup:
             return self.pending[-1]
         if self.stuck or self.table.conf_state.is_joint:
             self.refused += 1
-            return fail(ConfChangeError("another change is under way"))
+            return fail(MembershipBusy("another change is under way"))
         self.commit += 1
         after = confchange.apply(self.table.conf_state, change)
         if self.stays_joint:

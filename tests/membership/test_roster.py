@@ -14,6 +14,7 @@ from raftdb.errors import (
     InvalidRequest,
     JoinRefused,
     LeadershipLost,
+    MembershipBusy,
     NoLeader,
     NotLeader,
 )
@@ -123,7 +124,7 @@ class TestJoining:
         """The newcomer asks again."""
         node.group.stuck = True
         error = failure_of(node.membership.add(node.request_of(node.record("node02", 2))))
-        assert isinstance(error, ConfChangeError)
+        assert isinstance(error, MembershipBusy)
         assert not isinstance(error, JoinRefused)
 
 
@@ -153,7 +154,7 @@ class TestWipedDisk:
         self.grown(node)
         node.wait(2.0)
         error = failure_of(node.membership.add(node.request_of(node.record("node02", 22))))
-        assert isinstance(error, ConfChangeError)
+        assert isinstance(error, MembershipBusy)
         assert "stop it first" in str(error)
         assert MemberID("node02", 2) in node.group.table.conf_state.voters
 
@@ -164,7 +165,7 @@ class TestWipedDisk:
         node.group.active[MemberID("node02", 2)] = False
         node.wait(0.2)
         asked = node.membership.add(node.request_of(node.record("node02", 22)))
-        assert isinstance(failure_of(asked), ConfChangeError)
+        assert isinstance(failure_of(asked), MembershipBusy)
 
     def test_a_new_leader_takes_nobody_for_silent_yet(self, node: Fixture) -> None:
         """It has had no time to hear anybody."""
@@ -173,7 +174,7 @@ class TestWipedDisk:
         node.wait(5.0)
         node.group.term += 1
         asked = node.membership.add(node.request_of(node.record("node02", 22)))
-        assert isinstance(failure_of(asked), ConfChangeError)
+        assert isinstance(failure_of(asked), MembershipBusy)
 
     def test_the_leader_counts_itself_in(self, node: Fixture) -> None:
         """Its own record of activity is nobody's business to keep."""
@@ -187,7 +188,7 @@ class TestWipedDisk:
         """Whoever leads is in contact with itself."""
         node.wait(2.0)
         error = failure_of(node.membership.add(node.request_of(node.record("node01", 11, "x"))))
-        assert isinstance(error, ConfChangeError)
+        assert isinstance(error, MembershipBusy)
 
 
 class TestPromotion:
@@ -482,6 +483,11 @@ class TestTransfer:
         """Asking for what is there is no error."""
         assert node.membership.transfer("node01").result is None
         assert node.group.transferred == []
+
+    def test_to_a_learner_is_not_yet_possible(self, node: Fixture) -> None:
+        """It will vote, and may be asked again then."""
+        node.membership.add(node.request_of(node.record("node02", 2)))
+        assert isinstance(failure_of(node.membership.transfer("node02")), MembershipBusy)
 
     def test_to_a_stranger_is_an_error(self, node: Fixture) -> None:
         """The answer names the voters."""

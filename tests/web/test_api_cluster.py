@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, RaftDBError
+from raftdb.errors import (
+    ConfChangeError,
+    InvalidRequest,
+    JoinRefused,
+    MembershipBusy,
+    RaftDBError,
+)
 from raftdb.membership import JoinRequest, decode_join_answer, encode_join_request
 from raftdb.raft.types import MemberID
 
@@ -57,7 +63,8 @@ class TestMembers:
     @pytest.mark.parametrize(
         ("error", "status", "code"),
         [
-            (ConfChangeError("not now"), 409, "membership_change_refused"),
+            (ConfChangeError("no quorum"), 409, "membership_change_refused"),
+            (MembershipBusy("not now"), 503, "membership_busy"),
             (JoinRefused("never"), 403, "join_refused"),
             (InvalidRequest("who?"), 400, "invalid_request"),
         ],
@@ -69,6 +76,7 @@ class TestMembers:
         served.database.failure = error
         reply = served.ask("POST", "/api/cluster/members", encode_join_request(REQUEST))
         assert (reply.status, reply.code) == (status, code)
+        assert reply.header("Retry-After") == ("1" if status == 503 else None)
         assert str(error) in json.loads(reply.body)["error"]["message"]
 
 

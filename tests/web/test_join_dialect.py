@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftdb.errors import ConfChangeError
+from raftdb.errors import MembershipBusy
 
 if TYPE_CHECKING:
     from tests.web.conftest import Served
@@ -81,8 +81,9 @@ class TestJoin:
         assert (reply.status, reply.header("Allow")) == (405, "POST")
 
     def test_a_refused_change_says_why(self, served: Served) -> None:
-        """409, surely not applied."""
-        served.database.failure = ConfChangeError("another change is under way")
+        """503, surely not applied, and worth another try."""
+        served.database.failure = MembershipBusy("another change is under way")
         reply = served.ask("POST", "/join", json.dumps(GOOD).encode())
-        assert (reply.status, reply.code) == (409, "membership_change_refused")
+        assert (reply.status, reply.code) == (503, "membership_busy")
+        assert reply.header("Retry-After") == "1"
         assert b"another change is under way" in reply.body

@@ -95,10 +95,8 @@ class State:
         """Who gets an append even if it is empty, to find out what was lost."""
         self.reads = ReadOnly(reads_max=config.reads_max)
         self.disk_transfer_tried = False
-        self.full = False
-        """Whether there is no room on the own disk for what the leader sends [6]."""
-        self.handover_pause = self.handover_wait = 0
-        """Looks between two attempts to lead with those that store, and how many are left."""
+        self.full = False  # whether the own disk has no room for what the leader sends [6]
+        self.handover_pause = self.handover_wait = 0  # see transfer.watch_room
 
         # time, in ticks
         self.uptime = self.save_elapsed = 0

@@ -743,6 +743,7 @@ class TestSnapshots:
         """[7d] Entries behind it are not handed out before the state machine stands at it."""
         network = Network(3)
         network.peer("a").applies = False
+        network.safety.commit_max = 10  # b, whom nobody runs here, has counted that
         network.ask(_install(_snapshot(1, 9)))
         append = AppendEntries(
             sender=B,
@@ -783,6 +784,7 @@ class TestSnapshots:
         network = Network(3)
         network.peer("a").applies = False
         first, second = _snapshot(1, 9), _snapshot(1, 19)
+        network.safety.commit_max = 19  # by whom nobody runs here
         network.ask(_install(first))
         node = network["a"]
         assert node.take_applicable().snapshot == first

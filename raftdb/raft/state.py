@@ -58,6 +58,27 @@ class State:
     :raises DataLost: if what was durable contradicts itself [1]
     """
 
+    # volatile on all servers
+    leader: MemberID | None
+    election_elapsed: int
+    election_timeout: int
+    repeat_in: int
+    # volatile on leaders; the tracker holds nextIndex and matchIndex
+    term_start: int
+    """The index of the entry that opened this leader's term; nothing counts before it [12]."""
+    pending_conf_index: int
+    """A change may be proposed once this is applied: they go one at a time [2]."""
+    uncommitted_bytes: int
+    retires_at: int
+    """A removed leader goes on until this index is committed without it; 0 for not removed."""
+    transferee: MemberID | None
+    transfer_elapsed: int
+    heartbeat_elapsed: int
+    nudged: dict[MemberID, None]
+    """Who gets an append even if it is empty, to find out what was lost."""
+    reads: ReadOnly
+    disk_transfer_tried: bool
+
     def __init__(self, config: Config, storage: LogReader, *, applied: int) -> None:
         hard_state, conf_state = storage.initial_state()
         _refuse_lost_data(storage, hard_state)
@@ -74,35 +95,17 @@ class State:
         self.log.commit_to(hard_state.commit)
         # volatile on all servers
         self.role = Role.FOLLOWER
-        self.leader: MemberID | None = None
         self.yielded_to: dict[MemberID, None] = {}
         """To whom this pre-candidate has yielded since it last had a leader [10]."""
         self.tracker = Tracker(
             inflight_messages_max=config.inflight_messages_max,
             inflight_bytes_max=config.inflight_bytes_max,
         )
-        self.tracker.adopt(confchange.check(conf_state), next_index=max(1, self.log.last_index + 1))
-        # volatile on leaders; the tracker holds nextIndex and matchIndex
-        self.term_start = 0
-        """The index of the entry that opened this leader's term; nothing counts before it [12]."""
-        self.pending_conf_index = 0
-        """A change may be proposed once this is applied: they go one at a time [2]."""
-        self.uncommitted_bytes = 0
-        self.retires_at = 0
-        """A removed leader goes on until this index is committed without it; 0 for not removed."""
-        self.transferee: MemberID | None = None
-        self.nudged: dict[MemberID, None] = {}
-        """Who gets an append even if it is empty, to find out what was lost."""
-        self.reads = ReadOnly(reads_max=config.reads_max)
-        self.disk_transfer_tried = False
+        self.tracker.adopt(confchange.check(conf_state), next_index=1)
+        self._reset(self.term)
         self.full = False  # whether the own disk has no room for what the leader sends [6]
         self.handover_pause = self.handover_wait = 0  # see transfer.watch_room
-
-        # time, in ticks
-        self.uptime = self.save_elapsed = 0
-        self.heartbeat_elapsed = self.transfer_elapsed = 0
-        self.election_elapsed = self.election_timeout = self.repeat_in = 0
-        self._draw_election_timeout()
+        self.uptime = self.save_elapsed = 0  # in ticks
 
         # what leaves, and what waits for an answer from outside
         self.messages: list[Message] = []
@@ -132,14 +135,15 @@ class State:
 
     @property
     def own_term_committed(self) -> bool:
-        """Whether this leader knows what is committed (Paper §8: the no-op; Thesis §6.4)."""
-        return self.role is Role.LEADER and self.log.committed >= self.term_start
+        """Whether a leader knows what is committed (Paper §8: the no-op; Thesis §6.4)."""
+        return self.log.committed >= self.term_start
 
     @property
     def in_lease(self) -> bool:
-        """Whether a leader was heard within the least election timeout (Thesis §4.2.3)."""
-        if self.role is Role.LEADER:
-            return True  # CheckQuorum deposes it as soon as this is not true any more
+        """Whether a leader was heard within the least election timeout (Thesis §4.2.3).
+
+        Always so on a leader itself: CheckQuorum looks, and counts anew, before the time is up.
+        """
         return self.leader is not None and self.election_elapsed < self.config.election_ticks
 
     @property
@@ -274,7 +278,7 @@ class State:
         self.uncommitted_bytes = 0
         self.retires_at = 0
         self.transferee = None
-        self.nudged.clear()
+        self.nudged = {}
         self.disk_transfer_tried = False
         self.reads = ReadOnly(reads_max=self.config.reads_max)
 

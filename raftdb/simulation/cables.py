@@ -12,7 +12,7 @@ from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
-from raftdb.simulation.clock import SimulationClock
+from raftdb.simulation.clock import NodeClock, SimulationClock
 from raftdb.simulation.links import STRAGGLE_S
 from raftdb.simulation.wires import Wires
 
@@ -52,6 +52,11 @@ class Cables(Wires):
     def clock_of(self, host: str) -> IReactorTime:
         """Return the clock of the process on ``host``."""
         return self._clocks.get(host, self.clock)
+
+    def rate_of(self, host: str) -> float:
+        """Return the rate of that clock: what the network takes does not depend on it."""
+        clock = self._clocks.get(host)
+        return clock.rate if isinstance(clock, NodeClock) else 1.0
 
     def arriving(self, count: int) -> int:
         """Let a read get less than there is, now and then."""

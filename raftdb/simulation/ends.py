@@ -46,6 +46,7 @@ class End:
         self.remote = remote
         self._network = network
         self._clock = network.clock_of(host)
+        self._rate = network.rate_of(host)
         self._protocol: IProtocol | None = None
         self._inbox: deque[tuple[float, bytes | Failure | Begin]] = deque()
         self._inbox_bytes = 0
@@ -242,7 +243,7 @@ class End:
     def _schedule(self, delay_s: float) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._clock.callLater(delay_s, self._arrive)
+            self._clock.callLater(delay_s * self._rate, self._arrive)
 
     def _arrive(self) -> None:
         """Take whatever is due."""

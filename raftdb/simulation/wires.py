@@ -58,6 +58,11 @@ class Wires(Links):
         del host
         return self.clock
 
+    def rate_of(self, host: str) -> float:
+        """Return how many seconds pass by the clock of ``host`` in one of the network's."""
+        del host
+        return 1.0
+
     def arriving(self, count: int) -> int:
         """Say how many of ``count`` bytes are read at once, at least one."""
         return count

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from raftdb.errors import RaftDBError, StorageError
 from raftdb.raft.types import Entry, HardState, MemberID, SnapshotMetadata
+from raftdb.simulation.damage import LogDamage
 from raftdb.simulation.memory_disk import HUNG_S
 from raftdb.simulation.power import BEGINNING, FusedDisk, PowerFailure, Trap
 from raftdb.storage import DataDirectory, DurableStorage, Identity, StorageLimits
@@ -148,7 +149,7 @@ class DurableMachine:
         """Is called when the power has failed at a named step."""
         self._files = FailpointFileSystem(self.disk, self.trap)
         identity = self._identity = Identity(member.id, member.incarnation, cluster_id)
-        if rng.random() < 0.3:
+        if disk is None and rng.random() < 0.3:
             self.trap.arm(rng.choice(BEGINNING))
         while not self._is_made(identity, hard_state, entries):
             self.crash()
@@ -223,13 +224,10 @@ class DurableMachine:
         """Let the next sync fail."""
         self.disk.syncs_to_fail = 1
 
-    def rot(self) -> None:
-        """Flip one bit of the log, somewhere in what was written; the power is off."""
-        paths = [f"{LOG}/{name}" for name in self.disk.list(LOG)]
-        path = self._rng.choice(paths)
-        used = len(self.disk.contents(path).rstrip(b"\0"))
-        if used:
-            self.disk.flip(path, self._rng.randrange(8 * used))
+    @property
+    def damage(self) -> LogDamage:
+        """What can happen to the log while the power is off."""
+        return LogDamage(self.disk, LOG, self._identity.owner, self._rng)
 
     def mend(self) -> None:
         """Let the disk be a good one from now on."""

@@ -8,6 +8,7 @@ from random import Random
 
 from raftdb.simulation.ambush import Ambush
 from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.damage import LogDamage
 from raftdb.simulation.liveness import is_spare
 from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.node import Machinery, SimulatedNode
@@ -35,6 +36,7 @@ FAULTS = (
     "transfer",
     "wall clock",
     "rot",
+    "misdirect",
     "wipe",
 )
 """Everything that can go wrong, by name."""
@@ -85,6 +87,7 @@ class Nemesis:
             "transfer": self._transfer,
             "wall clock": self._wall_clock,
             "rot": self._rot,
+            "misdirect": self._misdirect,
             "wipe": self._wipe,
         }
         self._faults = [(name, acts[name]) for name in faults]
@@ -266,13 +269,21 @@ class Nemesis:
 
     def _rot(self) -> None:
         """Flip a bit of one log, on one node of a run: the others keep what it had."""
+        self._damage(LogDamage.flip)
+
+    def _misdirect(self) -> None:
+        """Let a write have landed in a wrong place of one disk, likewise."""
+        self._damage(LogDamage.misdirect)
+
+    def _damage(self, act: Callable[[LogDamage], str | None]) -> None:
         machinery = (node := self._victim()).machinery
         if self._may_lose(node) and isinstance(machinery, DurableMachine) and node.is_up:
             node.kill()
-            node.rotten = True
-            machinery.rot()
+            done = act(machinery.damage)
+            if done is not None:
+                self._cluster.chronicle.note("is damaged", node.name, done)
+                node.rotten = self._lost = True
             self._later(0.05, 1.0, node.boot_if_down)
-            self._lost = True
 
     def _wipe(self) -> None:
         node = self._victim()

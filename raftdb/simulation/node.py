@@ -67,7 +67,7 @@ class SimulatedNode:
         self.is_lost = False
         """Whether its disk is damaged or gone: it never comes back."""
         self.rotten = False
-        """Whether bits of its disk were flipped."""
+        """Whether its log was damaged, so that it must refuse to start."""
         self.failure: Failure | None = None
         """Why the node crashed by itself, None if it did not."""
         self.roles: list[tuple[float, Role, int]] = []
@@ -142,6 +142,7 @@ class SimulatedNode:
             self.failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted's
             cluster.clock.callLater(RESTART_S, self.boot_if_down)
             return False
+        assert not self.rotten, f"{self.name} starts on a damaged log"
         return True
 
     def connect(self, config: Config, rng: Random) -> Transport:

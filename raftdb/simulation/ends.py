@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BUFFER_BYTES_MAX = 65_536
 """Beyond this a writer is asked to pause, as by Twisted's own transports."""
 
+INSTANT_S = 1e-9
+"""What is due within it is due now."""
+
 Begin: TypeAlias = Callable[[], None]
 """The first event at one end of a connection: its protocol is made."""
 
@@ -251,7 +254,7 @@ class End:
         while self._inbox and self.connected and not self.hangs:
             due_s, item = self._inbox[0]
             now_s = self._network.clock.seconds()
-            if due_s > now_s:
+            if due_s > now_s + INSTANT_S:  # a clock that is fast comes too early
                 self._schedule(due_s - now_s)
                 return
             if isinstance(item, bytes | Failure):
@@ -281,7 +284,7 @@ class End:
     def _read(self, now_s: float) -> None:
         """Read what is due, or the first part of it."""
         pieces: list[bytes] = []
-        while self._inbox and self._inbox[0][0] <= now_s:
+        while self._inbox and self._inbox[0][0] <= now_s + INSTANT_S:
             item = self._inbox[0][1]
             if not isinstance(item, bytes):
                 break

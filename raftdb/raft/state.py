@@ -174,8 +174,7 @@ class State:
     @property
     def snapshot_pending(self) -> bool:
         """Whether the state machine has still to load a snapshot that replaced the log [7d]."""
-        log = self.log
-        return bool(log.unstable_snapshot or log.restoring or self.installing)
+        return bool(self.log.unstable_snapshot or self.log.restoring)
 
     def require_leader(self) -> None:
         """Refuse what only a leader can do.
@@ -221,7 +220,7 @@ class State:
         before = self.role
         waited = (self.election_elapsed, self.election_timeout)
         self._reset(term)
-        if before is Role.FOLLOWER and leader is None:
+        if before is Role.FOLLOWER:
             self.election_elapsed, self.election_timeout = waited
         self.role = Role.FOLLOWER
         self.leader = leader

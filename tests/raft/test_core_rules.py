@@ -143,6 +143,18 @@ class TestSlowDisk:
         with pytest.raises(ProposalDropped):
             network["a"].propose(b"z")
 
+    def test_the_first_save_has_as_long(self) -> None:
+        """The clock of a save begins with it, also of the first after a start."""
+        network = Network(1)
+        network.peer("a").saves_hang = True
+        network["a"].campaign()
+        network.deliver()
+        network.tick("a", count=8)
+        overdue = [network["a"].save_overdue]
+        network.tick("a")
+        overdue.append(network["a"].save_overdue)
+        assert overdue == [False, True]
+
     def test_it_hands_leadership_over(self) -> None:
         """The followers' disks are fine."""
         network = self._hung()
@@ -232,6 +244,22 @@ class TestSlowDisk:
         network["a"].tick(3)
         network["a"].tick(4)
         assert network["a"].state.save_elapsed == 2
+
+
+class TestQuarantine:
+    """A node keeps the lease that it may have had before its restart."""
+
+    def test_lasts_an_election_timeout(self) -> None:
+        """Not a tick less: the leader may have been heard in the instant before the crash."""
+        network = Network(3, pre_vote=False)
+        network.elect("a")
+        network.run(3)
+        network.restart("c")
+        ask = RequestVote(sender=B, receiver=C, term=5, last=EntryID(4, 9))
+        network.tick("c", count=7)
+        assert network.ask(ask) == []
+        network.tick("c")
+        assert network.ask(ask)
 
 
 class TestFullDisks:

@@ -23,8 +23,10 @@ PLAIN = Options(pre_vote=False, check_quorum=False)
 """The paper's Raft, without the thesis's additions."""
 
 
-def _request(term: int, last: EntryID = ZERO, sender: str = "b") -> RequestVote:
-    return RequestVote(sender=member(sender), receiver=A, term=term, last=last)
+def _request(
+    term: int, last: EntryID = ZERO, sender: str = "b", *, transfer: bool = False
+) -> RequestVote:
+    return RequestVote(sender=member(sender), receiver=A, term=term, last=last, transfer=transfer)
 
 
 def _append(term: int, sender: str = "b") -> AppendEntries:
@@ -46,6 +48,22 @@ class TestTerms:
         assert network["a"].role is role
         network.ask(_append(9))
         assert (network["a"].role, network["a"].term, network["a"].leader) == (Role.FOLLOWER, 9, B)
+
+    def test_a_deposed_leader_waits_like_everybody(self) -> None:
+        """§5.2: its timer stands where CheckQuorum last looked, and says nothing about an election.
+
+        It hears of a higher term from somebody whose log is too old to win, so no vote stops it.
+        """
+        for seed in range(10):
+            network = Network(3, seed=seed)
+            network.elect("a")
+            network.propose("a", b"x")
+            network.run(7)
+            network.ask(_request(9, transfer=True))
+            before = len(network.log)
+            network.tick("a", count=7)
+            assert network["a"].role is Role.FOLLOWER
+            assert network.log[before:] == [], "it campaigns within an election timeout"
 
     def test_a_response_with_a_higher_term_deposes_too(self) -> None:
         """Fig. 2, All Servers: RPC request *or response* contains term T > currentTerm."""

@@ -779,6 +779,19 @@ class TestSnapshots:
         roles.append(_role(network, "a"))
         assert roles == [Role.FOLLOWER, Role.FOLLOWER, Role.PRE_CANDIDATE]
 
+    def test_nor_while_one_is_not_durable(self) -> None:
+        """Its log is neither the one on the disk nor the snapshot's."""
+        network = Network(3)
+        network.settle()
+        network.peer("a").saves_hang = True
+        network.ask(_install(_snapshot(1, 9)))
+        network["a"].campaign()
+        assert _role(network, "a") is Role.FOLLOWER
+        network.peer("a").saves_hang = False
+        network.deliver()
+        network["a"].campaign()
+        assert _role(network, "a") is Role.PRE_CANDIDATE
+
     def test_a_second_one_overtakes_the_first(self) -> None:
         """While the first is being loaded a newer one arrives: one after the other."""
         network = Network(3)

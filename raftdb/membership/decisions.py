@@ -69,10 +69,10 @@ def decide_join(
 def _check_admissible(
     table: Table, request: JoinRequest, protocol_versions: tuple[int, int]
 ) -> None:
-    if request.cluster_id not in {None, table.cluster_id}:
+    if request.cluster_id is not None and request.cluster_id != table.cluster_id:
         raise JoinRefused(
             f"this is cluster {hex128(table.cluster_id)}; the node's data directory belongs to"
-            f" cluster {hex128(request.cluster_id or 0)}: correct --join, or use an empty directory"
+            f" cluster {hex128(request.cluster_id)}: correct --join, or use an empty directory"
         )
     if table.is_removed(request.member):
         raise JoinRefused(

@@ -136,7 +136,8 @@ def _accepted(state: State, member: MemberID, progress: Progress, index: int) ->
     news = progress.maybe_update(index)
     match progress.state:
         case ProgressState.PROBE:
-            if news:
+            # Not by a late answer to what was sent before a snapshot: that would be sent once more.
+            if news and progress.match == progress.next - 1:
                 progress.become_replicate()
         case ProgressState.SNAPSHOT:
             if progress.match >= state.log.first_index - 1:

@@ -257,8 +257,7 @@ class State:
         self._reset(self.term)
         self.role = Role.LEADER
         self.leader = self.id
-        own = self.tracker.progress[self.id]
-        own.maybe_update(self.log.durable)  # [7b]
+        own = self.tracker.progress[self.id]  # its match moves with the next save [7b]
         own.become_replicate()
         own.recent_active = True  # and stays so: CheckQuorum resets the others alone
         self.trace("leader")

@@ -120,6 +120,16 @@ class TestJoining:
         assert isinstance(error, ConfChangeError)
         assert len(node.group.table.members) == MEMBERS_MAX
 
+    def test_a_wiped_member_of_a_full_cluster_may_come_back(self, node: Fixture) -> None:
+        """It takes its own place."""
+        for number in range(2, MEMBERS_MAX + 1):
+            node.membership.add(node.request_of(node.record(f"node{number:02}", number)))
+        node.group.active[MemberID("node02", 2)] = False
+        node.wait(2.0)
+        answer = node.membership.add(node.request_of(node.record("node02", 99))).result
+        assert isinstance(answer, JoinAnswer)
+        assert len(node.group.table.members) == MEMBERS_MAX
+
     def test_a_change_under_way_is_no_refusal_for_good(self, node: Fixture) -> None:
         """The newcomer asks again."""
         node.group.stuck = True

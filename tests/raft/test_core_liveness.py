@@ -162,6 +162,26 @@ def _progress(network: Network, ticks: int) -> bool:
     return max(peer.node.commit for peer in network.peers.values()) > before + 1
 
 
+class TestMixedSettings:
+    """A rolling change of the settings: some ask for pre-votes already, some do not yet."""
+
+    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("plain", ["a", "c", "ab", "bc"])
+    def test_a_leader_is_replaced(self, plain: str, seed: int) -> None:
+        """Whoever campaigns, and however: also after one of them was away in a term of its own."""
+        network = Network(3, seed=seed)
+        for name in plain:
+            network.options = {"pre_vote": False}
+            network.restart(name)
+        network.elect("a")
+        network.isolate("c")
+        network.run(40)
+        network.heal()
+        assert _progress(network, 5 * ELECTION_TICKS)
+        network.isolate(network.leaders[0])
+        assert _progress(network, 5 * ELECTION_TICKS)
+
+
 class TestPartialConnectivity:
     """RELIABILITY: ring, bridge, one-way: a connected quorum always gets a leader."""
 

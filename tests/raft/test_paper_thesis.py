@@ -181,6 +181,21 @@ class TestCheckQuorum:
         assert _role(network, "a") is Role.FOLLOWER
         assert network["a"].leader is None
 
+    def test_a_late_winner_has_a_whole_election_timeout(self) -> None:
+        """The time it waited for votes does not count: nobody could have answered it yet."""
+        network = Network(3)
+        network.settle()
+        network.losing = lambda m: isinstance(m, RequestVoteResponse)
+        network.campaign("a")
+        assert network["a"].role is Role.CANDIDATE
+        network.heal()
+        network.tick("a", count=7)
+        network.ask(RequestVoteResponse(sender=B, receiver=A, term=1, granted=True))
+        roles = [network["a"].role]
+        network.tick("a", count=7)
+        roles.append(network["a"].role)
+        assert roles == [Role.LEADER, Role.LEADER]
+
     def test_not_while_it_has_one(self) -> None:
         """A dead minority deposes nobody."""
         network = Network(3)

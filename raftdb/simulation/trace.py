@@ -89,6 +89,7 @@ class Trace:
         self._written: list[Written] = []
         self._numbers: dict[MemberID, str] = {}
         self._views: dict[MemberID, View] = {}
+        self._pending: dict[str, list[tuple[Key, Sent]]] = {}
         self._waiting: dict[Key, deque[Sent]] = {}
         self._latest: dict[Key, Sent] = {}
 
@@ -181,8 +182,14 @@ class Trace:
         terms = view.terms[: message.entries] if message.type == "MsgSnap" else []
         written = self.tell(view, f"Send{KINDS[message.type]}", message)
         sent = Sent(message, written, terms, match)
-        self._waiting.setdefault(key, deque()).append(sent)
-        self._latest[key] = sent
+        self._pending.setdefault(view.nid, []).append((key, sent))
+
+    def ready(self, view: View) -> None:
+        """Tell that an output is taken; what was sent until now can be received from now on."""
+        self.tell(view, "Ready")
+        for key, sent in self._pending.pop(view.nid, ()):
+            self._waiting.setdefault(key, deque()).append(sent)
+            self._latest[key] = sent
 
     def can_arrive(self, message: TraceMessage) -> bool:
         """Say whether a receipt can be told: a response that was received already has no second one."""

@@ -150,7 +150,7 @@ class TracedNode(RawNode):
         self._told = 0
         self._compare()
         if any(form is not None for form in told):
-            self._trace.tell(self._view, "Ready")
+            self._trace.ready(self._view)
         return taken
 
     def ready(self) -> Ready:
@@ -164,7 +164,7 @@ class TracedNode(RawNode):
     def advance(self, ready: Ready) -> None:
         """Note that it is durable; a node's own vote, and its own answer, count from now on."""
         state, view, trace = self.state, self._view, self._trace
-        trace.tell(view, "Ready")
+        trace.ready(view)
         saved = ready.hard_state
         if self._own_vote_counts and saved and (saved.term, saved.vote) == (state.term, self.id):
             self._own_vote_counts = False
@@ -179,7 +179,7 @@ class TracedNode(RawNode):
     def dies(self, disk: Platter) -> None:
         """Note the node's end, and leave all that it knows on its disk, the commit index, too."""
         state = self.state
-        self._trace.tell(self._view, "Ready")
+        self._trace.ready(self._view)
         snapshot = state.log.unstable_snapshot
         if snapshot is not None and snapshot.last.index > disk.log.snapshot().last.index:
             disk.log.apply_snapshot(snapshot)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Protocol, TypeAlias
 
 from raftdb.errors import Compacted
-from raftdb.raft.types import ConfState, Entry, EntryID, HardState, SnapshotMetadata
+from raftdb.raft.types import (
+    ConfChange,
+    ConfState,
+    Entry,
+    EntryID,
+    HardState,
+    SnapshotMetadata,
+)
+
+_Payload: TypeAlias = bytes | ConfChange
+_index = attrgetter("index")
 
 
 class LogReader(Protocol):
@@ -44,7 +56,13 @@ class LogReader(Protocol):
 class MemoryStorage:
     """A log in memory: what tests use, and what :mod:`raftdb.storage` keeps beside its files.
 
-    Invariant: ``_entries[0].index == _compacted.index + 1``, consecutive, terms never falling.
+    Of an entry it keeps the payload alone: the index follows from the place, and the term from the
+    runs of equal terms, of which there are few. An Entry and its number would take 80 bytes more, and
+    a hundred thousand are kept; it is made anew when it is read.
+
+    Invariants: ``_payloads[0]`` is of the entry at ``_compacted.index + 1``; terms never fall;
+    ``_runs`` holds the first entry of each term, the first of them at or before ``_payloads[0]``, and
+    is empty where they are.
 
     :param hard_state: what was durable at the start
     :param conf_state: short for a snapshot at index 0 with this configuration
@@ -67,7 +85,8 @@ class MemoryStorage:
         self._snapshot = snapshot or SnapshotMetadata(conf_state=conf_state or ConfState())
         self._compacted = self._snapshot.last if compacted is None else compacted
         assert self._compacted.index <= self._snapshot.last.index, "nothing holds what lies between"
-        self._entries: list[Entry] = []
+        self._payloads: list[_Payload] = []
+        self._runs: list[EntryID] = []
         self.append(entries)
 
     # -- LogReader --
@@ -82,14 +101,15 @@ class MemoryStorage:
 
     def last_index(self) -> int:
         """Return the last index."""
-        return self._compacted.index + len(self._entries)
+        return self._compacted.index + len(self._payloads)
 
     def term(self, index: int) -> int:
         """Return the term at ``index``."""
         place = index - self._compacted.index - 1
         if place >= 0:
-            assert place < len(self._entries), f"index {index} is beyond {self.last_index()}"
-            return self._entries[place].term
+            assert place < len(self._payloads), f"index {index} is beyond {self.last_index()}"
+            run = self._runs[-1]
+            return run.term if index >= run.index else self._runs[self._run_of(index)].term
         if place == -1:
             return self._compacted.term
         raise Compacted(f"index {index} is compacted; the log begins at {self.first_index()}")
@@ -99,10 +119,30 @@ class MemoryStorage:
         if lo < self.first_index():
             raise Compacted(f"index {lo} is compacted; the log begins at {self.first_index()}")
         assert lo <= hi <= self.last_index() + 1, (lo, hi, self.last_index())
+        return limited(self._made(lo, hi), bytes_max)
+
+    def _made(self, lo: int, hi: int) -> Iterator[Entry]:
+        """Make the entries in ``[lo, hi)`` one by one: the log may be long, the limit small."""
         start = self._compacted.index + 1
-        # Neither walks to ``lo`` nor copies up to ``hi``: the log may be long, the limit small.
-        places = range(lo - start, hi - start)
-        return limited(map(self._entries.__getitem__, places), bytes_max)
+        while lo < hi:
+            run = self._run_of(lo)
+            term = self._runs[run].term
+            end = self._runs[run + 1].index if run + 1 < len(self._runs) else hi
+            for index in range(lo, min(hi, end)):
+                payload = self._payloads[index - start]
+                if isinstance(payload, bytes):
+                    yield Entry(term, index, payload)
+                else:
+                    yield Entry(term, index, b"", payload)
+            lo = end
+
+    def _run_of(self, index: int) -> int:
+        """Return the place of the run that ``index`` lies in."""
+        return bisect_right(self._runs, index, key=_index) - 1
+
+    def bytes_from(self, lo: int) -> int:
+        """Return the sizes of all entries from ``lo`` on, ``first_index() <= lo``, together."""
+        return sum(entry.size for entry in self._made(lo, self.last_index() + 1))
 
     def snapshot(self) -> SnapshotMetadata:
         """Return the newest snapshot's metadata."""
@@ -127,15 +167,27 @@ class MemoryStorage:
         )
         assert entries[-1].index == first + len(entries) - 1, "entries must be consecutive"
         assert self.term(first - 1) <= entries[0].term, "terms never fall along a log"
-        del self._entries[first - self.first_index() :]
-        self._entries.extend(entries)
+        del self._payloads[first - self.first_index() :]
+        runs = self._runs
+        while runs and runs[-1].index >= first:
+            runs.pop()
+        last_term = runs[-1].term if runs else 0
+        if entries[-1].term != last_term:
+            for entry in entries:
+                if entry.term != last_term:
+                    runs.append(entry.id)
+                    last_term = entry.term
+        self._payloads += [
+            entry.data if entry.change is None else entry.change for entry in entries
+        ]
 
     def apply_snapshot(self, metadata: SnapshotMetadata) -> None:
         """Replace the whole log by a snapshot that came from elsewhere."""
         assert metadata.last.index > self._snapshot.last.index, "a snapshot must lead forward"
         self._snapshot = metadata
         self._compacted = metadata.last
-        self._entries.clear()
+        self._payloads.clear()
+        self._runs.clear()
 
     def create_snapshot(self, metadata: SnapshotMetadata) -> None:
         """Note a snapshot of the own state, which keeps the log as it is."""
@@ -154,8 +206,9 @@ class MemoryStorage:
         assert index <= self._snapshot.last.index, "only what a snapshot holds may be dropped"
         compacted = EntryID(self.term(index), index)
         # One move of pointers: 100,000 entries take less than a tenth of a millisecond.
-        del self._entries[: index - self._compacted.index]
+        del self._payloads[: index - self._compacted.index]
         self._compacted = compacted
+        del self._runs[: self._run_of(index + 1) if self._payloads else None]
 
 
 def limited(entries: Iterable[Entry], bytes_max: int) -> tuple[Entry, ...]:

@@ -37,8 +37,6 @@ from raftdb.storage.wal import Wal
 RECORD_BYTES_MAX = 2048
 """What a record needs besides its entries; two ids of the longest are in it."""
 
-_UNLIMITED = 2**62
-
 
 class DurableStorage:
     """The storage of one node, recovered; :class:`~raftdb.storage.directory.DataDirectory` makes it.
@@ -75,7 +73,7 @@ class DurableStorage:
         self._filling = False
         self._closed = False
         self._failure: Failure | None = None
-        self._log_bytes = _size(self._entries_from(memory.first_index()))
+        self._log_bytes = memory.bytes_from(memory.first_index())
 
     # -- what Replica asks for --
 
@@ -197,12 +195,8 @@ class DurableStorage:
             self._fill(self._snapshots.installed(record.snapshot)).addErrback(self._broke)
         if record.entries:
             first = record.entries[0].index
-            self._log_bytes += _size(record.entries) - _size(self._entries_from(first))
+            self._log_bytes += _size(record.entries) - memory.bytes_from(first)
             memory.append(record.entries)
-
-    def _entries_from(self, first: int) -> Sequence[Entry]:
-        end = self._memory.last_index() + 1
-        return self._memory.entries(first, end, _UNLIMITED) if first < end else ()
 
     def _refill(self) -> None:
         """Have the filler make spare segments until there are enough, one at a time."""

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from raftdb.errors import Compacted
 from raftdb.raft.storage import MemoryStorage, limited
-from raftdb.raft.types import ZERO, ConfState, Entry, EntryID, HardState, MemberID, SnapshotMetadata
+from raftdb.raft.types import (
+    ZERO,
+    ConfChange,
+    ConfState,
+    Entry,
+    EntryID,
+    HardState,
+    MemberID,
+    SnapshotMetadata,
+)
 
 BIG = 1 << 30
 
@@ -173,7 +182,8 @@ class TestAgainstADict:
                 term += 1
                 first = max(compacted.index + 1, last + 1 - number)
                 first = max(first, storage.snapshot().last.index + 1)
-                entries = log(*[term] * (number % 3 + 1), first=first)
+                entries = log(*[term] * (number % 3 + 1), *[term + 1] * (number % 2), first=first)
+                term += number % 2
                 storage.append(entries)
                 twin = {i: e for i, e in twin.items() if i < first} | {e.index: e for e in entries}
             elif step == "snapshot" and twin:
@@ -190,6 +200,9 @@ class TestAgainstADict:
             assert storage.term(compacted.index) == compacted.term
             end = storage.last_index() + 1
             assert storage.entries(storage.first_index(), end, BIG) == tuple(twin.values())
+            for index, entry in twin.items():
+                assert storage.term(index) == entry.term
+                assert storage.entries(index, index + 1, BIG) == (entry,)
 
 
 class TestLimited:
@@ -207,10 +220,10 @@ class TestLimited:
         assert limited(entries, room) == fitting[-1]
 
 
-class NeverWalked(list[Entry]):
+class NeverWalked(list[bytes | ConfChange]):
     """A list that is not to be gone through from its beginning."""
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[bytes | ConfChange]:
         raise AssertionError("the whole log is walked")
 
 
@@ -220,5 +233,15 @@ class TestALongLog:
     def test_a_page_does_not_walk_the_log(self) -> None:
         """A follower far behind is read for again and again."""
         storage = MemoryStorage(entries=log(*[1] * 1000))
-        storage._entries = NeverWalked(storage._entries)
+        storage._payloads = NeverWalked(storage._payloads)
         assert len(storage.entries(500, 1001, 100)) == 3
+
+    def test_nothing_is_kept_but_payloads_and_the_beginnings_of_terms(self) -> None:
+        """Memory per entry counts: 100,000 of them are kept."""
+        change = ConfChange(context=b"who")
+        entries = (Entry(1, 1, b"a"), Entry(1, 2, b"", change), Entry(3, 3), Entry(3, 4, b"d"))
+        storage = MemoryStorage(entries=entries)
+        assert storage._payloads == [b"a", change, b"", b"d"]
+        assert storage._runs == [EntryID(1, 1), EntryID(3, 3)]
+        assert storage.entries(1, 5, BIG) == entries
+        assert storage.bytes_from(2) == sum(entry.size for entry in entries[1:])

@@ -164,13 +164,21 @@ class RawNode:
 
     # -- output 1: what leaves at once --
 
-    def has_messages(self) -> bool:
+    def has_messages(self, *, news: bool = True) -> bool:
         """Whether :meth:`take_messages` has anything."""
-        return bool(self.state.messages) or replication.is_due(self.state)
+        return bool(self.state.messages) or replication.is_due(self.state, news=news)
 
-    def take_messages(self) -> list[Message]:
-        """Return what may be sent at once, and compute what the followers are to get."""
-        replication.flush(self.state)
+    def has_news(self) -> bool:
+        """Whether ``take_messages(news=False)`` holds something back."""
+        return replication.has_news(self.state)
+
+    def take_messages(self, *, news: bool = True) -> list[Message]:
+        """Return what may be sent at once, and compute what the followers are to get.
+
+        :param news: False holds back appends that only tell of a commit: the next append with
+            entries tells it, too. Whoever holds them back sends them soon all the same
+        """
+        replication.flush(self.state, news=news)
         leader.confirm_reads(self.state)
         taken, self.state.messages = self.state.messages, []
         return taken

@@ -25,24 +25,38 @@ class _Due(Enum):
     COMMIT = 4
 
 
-def is_due(state: State) -> bool:
+def is_due(state: State, *, news: bool) -> bool:
     """Whether :func:`flush` would send anything; exactly then, or a turn would spin."""
     if state.role is not Role.LEADER:
         return False
     if state.reads.has_waiting and state.own_term_committed:
         return True
-    return any(_due(state, member, pr) is not _Due.NOTHING for member, pr in state.peers)
+    return any(_goes(_due(state, member, pr), news=news) for member, pr in state.peers)
 
 
-def flush(state: State) -> None:
-    """Send what is due: one round for all waiting reads, then appends and snapshots."""
+def has_news(state: State) -> bool:
+    """Whether a follower is to be told of a commit and nothing else."""
+    return state.role is Role.LEADER and any(
+        _due(state, member, pr) is _Due.COMMIT for member, pr in state.peers
+    )
+
+
+def flush(state: State, *, news: bool) -> None:
+    """Send what is due: one round for all waiting reads, then appends and snapshots.
+
+    :param news: send also appends that bring nothing but news of a commit
+    """
     if state.role is not Role.LEADER:
         return
     if state.reads.has_waiting and state.own_term_committed:
         begin_round(state)
     for member, progress in state.peers:
-        while (due := _due(state, member, progress)) is not _Due.NOTHING:
+        while _goes(due := _due(state, member, progress), news=news):
             _send(state, member, progress, due)
+
+
+def _goes(due: _Due, *, news: bool) -> bool:
+    return due is not _Due.NOTHING and (news or due is not _Due.COMMIT)
 
 
 def begin_round(state: State) -> None:

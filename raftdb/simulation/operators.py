@@ -116,7 +116,8 @@ class Operators:
         """Remove a member, but not before the leader can know who has just been lost for good."""
         cluster = self._cluster
         now_s = cluster.clock.seconds()
-        if any(node.is_lost and now_s < node.died_s + NOTICED_S for node in cluster.nodes.values()):
+        lost = [node for node in cluster.nodes.values() if node.is_lost or node.rotten]
+        if any(now_s < node.died_s + NOTICED_S for node in lost):
             return
         cluster.chronicle.note("is to be removed", member)
         cluster.removals += 1

@@ -141,9 +141,9 @@ class TracedNode(RawNode):
 
     # -- outputs --------------------------------------------------------------------------------
 
-    def take_messages(self) -> list[Message]:
+    def take_messages(self, *, news: bool = True) -> list[Message]:
         """Return what may be sent at once."""
-        taken = super().take_messages()
+        taken = super().take_messages(news=news)
         told = [in_trace(message, self._trace.number) for message in taken]
         for message, form in zip(taken[self._told :], told[self._told :], strict=True):
             self._tell_sent(message, form)

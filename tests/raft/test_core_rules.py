@@ -402,6 +402,30 @@ class TestOutputs:
         network.deliver()
         assert network.values("a") == [b"x"]
 
+    def test_news_of_a_commit_may_ride_on_the_next_append(self) -> None:
+        """Held back it is sent by nobody, and told with what comes next, or when it is asked for."""
+        network = Network(3)
+        network.elect("a")
+        node = network["a"]
+        for data in (b"x", b"y"):
+            entry = network["a"].propose(data)
+            network.pump(network.peer("a"))
+            for follower in (B, C):
+                node.step(AppendEntriesResponse(follower, A, node.term, entry.index))
+        assert node.commit == entry.index
+        assert node.has_messages()
+        assert node.has_news()
+        assert not node.has_messages(news=False)
+        assert node.take_messages(news=False) == []
+        node.propose(b"z")
+        told = [
+            (each.commit, len(each.entries))
+            for each in node.take_messages(news=False)
+            if isinstance(each, AppendEntries)
+        ]
+        assert told == [(entry.index, 1)] * 2
+        assert not node.has_news()
+
     def test_e_a_follower_too(self) -> None:
         """(e) Others' disks do not help after a crash of all."""
         network = Network(3)

@@ -40,7 +40,8 @@ class TestALostLeader:
         """Also where three have to notice."""
         cluster, leader = started("abcde", seed=seed)
         leader.kill()
-        cluster.put(b"k", b"v", limit_s=0.4)
+        # Two of the four may campaign in the same instant, and one of them has to try again.
+        cluster.put(b"k", b"v", limit_s=0.6)
 
     @pytest.mark.parametrize("seed", range(10))
     def test_that_just_falls_silent_is_replaced_within_a_second(self, seed: int) -> None:

@@ -17,6 +17,7 @@ from raftdb.errors import (
 )
 from raftdb.kv.values import KeyValue, PutResult
 from raftdb.machine import UnknownCommand
+from raftdb.raft.messages import AppendEntries, Message
 from raftdb.raft.types import Role
 from raftdb.replica import Options
 from raftdb.simulation.cluster import Cluster
@@ -47,6 +48,26 @@ class TestAWrite:
         follower = cluster.followers[0]
         waited_s = cluster.run_while(lambda: follower.machine.kv.get(b"k") is None)
         assert waited_s < 0.01
+
+    def test_one_after_the_other_tells_of_the_commit_with_the_next(self) -> None:
+        """Each write is one append per follower, and the last one's news come by themselves."""
+        cluster, leader = started()
+        core = leader.replica.core
+        sent: list[AppendEntries] = []
+        take = core.take_messages
+
+        def spy(*, news: bool = True) -> list[Message]:
+            taken = take(news=news)
+            sent.extend(each for each in taken if isinstance(each, AppendEntries))
+            return taken
+
+        core.take_messages = spy  # type: ignore[method-assign]  # listened to
+        for number in range(5):
+            cluster.result(leader.database.put([(b"k", b"%d" % number)]))
+        news = [each for each in sent if not each.entries]
+        assert (len(sent), len(news)) == (10, 0)
+        cluster.run_for(0.01)
+        assert [each.commit for each in sent[10:]] == [core.commit] * 2
 
     def test_is_refused_on_a_follower_with_the_way_to_the_leader(self, outcome: Outcome) -> None:
         """The error names the leader and where clients reach it."""

@@ -20,7 +20,7 @@ from benchmarks.systems.base import VALUE_BYTES, Sample, System, key
 ATTEMPT_S = 0.1
 """A write to a cluster without a leader is given up after this and tried anew."""
 FILL_CONNECTIONS = 128
-FILL_S = 120
+FILL_S = 240
 FILL_TRIES = 4
 _SCRIPT = Path(__file__).parent.parent / "load.lua"
 

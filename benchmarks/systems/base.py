@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.processes import BenchFailed, Process
 
+ROOT = Path(__file__).resolve().parents[2]
 NODES = 3
 VALUE_BYTES = 100
 READY_S = 60.0

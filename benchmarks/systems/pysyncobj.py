@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import BenchFailed, Process, free_ports
-from benchmarks.systems.base import NODES, VALUE_BYTES, Sample, System, key
+from benchmarks.systems.base import NODES, ROOT, VALUE_BYTES, Sample, System, key
 
 ANSWER_S = 100.0
 _KEYS = {"write": 1, "write10": 10, "write100": 100}
@@ -58,7 +58,7 @@ class PySyncObj(System):
             ],
             self.directory / f"node{number}.log",
             talks=True,
-            environment={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            environment={"PYTHONPATH": str(ROOT)},
         )
 
     def _say(self, number: int, do: str, **arguments: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks.processes import Process, free_ports
-from benchmarks.systems.base import NODES
+from benchmarks.systems.base import NODES, ROOT
 from benchmarks.systems.http import Ask, HTTPSystem, Load, json_of
 from raftdb import __version__
 
@@ -63,6 +63,7 @@ class RaftDB(HTTPSystem):
                 str(self.directory / f"node{number}"),
             ],
             self.directory / f"node{number}.log",
+            environment={"PYTHONPATH": str(ROOT)},  # this tree, whatever is installed
         )
 
     def find_leader(self) -> int | None:

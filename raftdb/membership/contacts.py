@@ -20,7 +20,7 @@ class Contacts:
         self._patience_s = patience_s
         self._heard_s: dict[MemberID, float] = {}
         self._answered_s: dict[MemberID, float] = {}
-        """Of those alone that answered this very leader."""
+        """Of those alone that answered this very leader, and have room for entries."""
         self._term = 0
 
     def sample(self, status: Status, now_s: float) -> None:
@@ -32,7 +32,9 @@ class Contacts:
             self._term = status.hard_state.term
         for member, peer in status.peers.items():
             if peer.recent_active or member == status.id:
-                self._heard_s[member] = self._answered_s[member] = now_s
+                self._heard_s[member] = now_s
+                if not peer.full:
+                    self._answered_s[member] = now_s
             else:
                 self._heard_s.setdefault(member, now_s)
         for member in [member for member in self._heard_s if member not in status.peers]:

@@ -107,12 +107,16 @@ def _check_addresses_free(table: Table, record: Member) -> None:
             )
 
 
-def decide_removal(table: Table, name: str, answers: InContact) -> ConfChange:
+def decide_removal(
+    table: Table, name: str, *, answers: InContact, in_contact: InContact
+) -> ConfChange:
     """Say how ``name`` is removed, if those that stay are still a quorum in contact.
 
     :param answers: whether this leader has heard a member lately; silence is no contact
+    :param in_contact: the same, but nobody's silence is held against it by a new leader
     :raises InvalidRequest: there is no such member
-    :raises ConfChangeError: the others could not go on without it
+    :raises MembershipBusy: the leader cannot tell yet whether the others could go on without it
+    :raises ConfChangeError: they could not
     """
     doomed = tuple(member for member in table.conf_state.members if member.id == name)
     if not doomed:
@@ -120,7 +124,12 @@ def decide_removal(table: Table, name: str, answers: InContact) -> ConfChange:
         raise InvalidRequest(f"{name!r} is no member; the members are {names}")
     stay = [member for member in table.conf_state.voters if member not in doomed]
     in_touch = sum(1 for member in stay if answers(member))
-    if 2 * in_touch <= len(stay) or not stay:
+    if 2 * in_touch <= len(stay):
+        if 2 * sum(1 for member in stay if in_contact(member)) > len(stay):
+            raise MembershipBusy(
+                f"without {name} there would be {len(stay)} voters, of which {in_touch} have answered"
+                " this leader lately and have room on their disks; try again"
+            )
         raise ConfChangeError(
             f"without {name} there would be {len(stay)} voters, of which {in_touch} are in contact:"
             " that is no majority, and the cluster would stand still"
@@ -153,10 +162,9 @@ def next_promotion(
 def next_feature_level(table: Table) -> int | None:
     """Return the feature level that all members support, if that is above the present one [25]."""
     records = [table.get(member) for member in table.conf_state.members]
-    supported = [record.feature_max for record in records if record is not None]
-    if not supported or len(supported) < len(records) or min(supported) <= table.feature_level:
-        return None
-    return min(supported)
+    # A member without a record supports nothing that we know of.
+    supported = min((record.feature_max if record else 0 for record in records), default=0)
+    return supported if supported > table.feature_level else None
 
 
 def voter_named(table: Table, name: str) -> MemberID:

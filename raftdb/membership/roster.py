@@ -92,7 +92,9 @@ class Membership:
         if table.by_id(name) is None and table.invitation(name) is not None:
             await self._agreement.command(Uninvite(name))
             return
-        change = decide_removal(table, name, self._agreement.answers)
+        change = decide_removal(
+            table, name, answers=self._agreement.answers, in_contact=self._agreement.in_contact
+        )
         self._log.info("{member} is being removed", member=name)
         await self._agreement.change(change)
         await self._agreement.settle()

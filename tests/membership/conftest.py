@@ -45,6 +45,7 @@ class ImmediateGroup:
         self.term = 1
         self.commit = 0
         self.active: dict[MemberID, bool] = {}
+        self.full: dict[MemberID, bool] = {}
         self.match: dict[MemberID, int] = {}
         self.transferred: list[MemberID | None] = []
         self.stuck = False
@@ -62,6 +63,7 @@ class ImmediateGroup:
                 match=self.match.get(member, self.commit),
                 next=self.commit + 1,
                 recent_active=self.active.get(member, True),
+                full=self.full.get(member, False),
             )
             for member in self.table.conf_state.members
         }

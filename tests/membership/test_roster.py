@@ -95,6 +95,11 @@ class TestJoining:
         request = node.request_of(node.record("node02", 2))._replace(protocol_versions=(2, 3))
         assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
 
+    def test_nor_are_those_of_the_past(self, node: Fixture) -> None:
+        """A node that speaks less than all the others."""
+        request = node.request_of(node.record("node02", 2))._replace(protocol_versions=(0, 0))
+        assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
+
     def test_too_old_a_version_is_refused(self, node: Fixture) -> None:
         """It could not apply what the cluster writes already [25]."""
         node.own_supports(3)
@@ -306,7 +311,24 @@ class TestRemoval:
         node.group.active[MemberID("node03", 3)] = False
         node.wait(2.0)
         node.group.term += 1
-        assert isinstance(failure_of(node.membership.remove("node02")), ConfChangeError)
+        error = failure_of(node.membership.remove("node02"))
+        assert isinstance(error, MembershipBusy), "this may pass by itself"
+        node.wait(2.0)
+        error = failure_of(node.membership.remove("node02"))
+        assert isinstance(error, ConfChangeError)
+        assert not isinstance(error, MembershipBusy), "this does not"
+
+    def test_nobody_is_relied_on_who_has_no_room(self, node: Fixture) -> None:
+        """A majority of which one cannot store would commit nothing."""
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+        node.group.full[MemberID("node03", 3)] = True
+        node.wait(2.0)
+        assert isinstance(failure_of(node.membership.remove("node02")), MembershipBusy)
+        node.group.full.clear()
+        node.wait(0.1)
+        node.membership.remove("node02")
+        assert MemberID("node02", 2) not in node.group.table.conf_state.members
 
     def test_an_invitation_is_taken_back(self, node: Fixture) -> None:
         """Under the same name."""

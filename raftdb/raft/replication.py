@@ -94,7 +94,9 @@ def _due(state: State, member: MemberID, progress: Progress) -> _Due:
             # To a dead peer a snapshot would only be streamed in vain.
             return _Due.SNAPSHOT if progress.recent_active else _Due.NOTHING
         probing = progress.state is ProgressState.PROBE
-        if progress.next <= log.last_index and (probing or not progress.inflights.full):
+        may_follow = progress.next <= log.last_index and (probing or not progress.inflights.full)
+        # Who has no room drops all entries; the next heartbeat's answer says when there is some.
+        if may_follow and not progress.full:
             return _Due.ENTRIES
         # Where everything is known to agree, there is nothing to find out.
         if (probing or member in state.nudged) and progress.match < progress.next - 1:

@@ -266,7 +266,6 @@ class State:
         if term != self.term:
             self.term = term
             self.vote = None
-            self.yielded_to.clear()
         self.leader = None
         self.heartbeat_elapsed = 0
         self._draw_election_timeout()

@@ -296,6 +296,7 @@ class TestFullDisks:
         network.run(2000)
         network.heal()
         network.peer("c").full = False
+        network["c"].report_full(False)
         network.run(50)
         for name in "abcde":
             assert network.values(name) == [b"x"]
@@ -326,6 +327,27 @@ class TestFullDisks:
         network.run(40)
         assert (network.leaders, network["a"].term) == (["a"], 1)
         assert network.values("b") == [b"x", b"y"]
+
+    def test_who_is_full_gets_the_commit_and_no_entries(self) -> None:
+        """Otherwise a megabyte with each heartbeat, to be dropped; a commit takes no room."""
+        network = Network(3, append_bytes_max=1)
+        network.elect("a")
+        network.peer("b").saves_hang = True
+        network.propose("a", b"x")  # c has it, b has not yet
+        network.run(2)
+        network.peer("c").full = True
+        network.propose("a", b"y")
+        network.run(6)
+        before = len(network.log)
+        network.propose("a", b"z")
+        network.run(20)
+        sent = [m for m in network.log[before:] if isinstance(m, AppendEntries) and m.receiver == C]
+        assert not any(m.entries for m in sent)
+        network.peer("c").full = False
+        network["c"].report_full(False)
+        network.peer("b").saves_hang = False
+        network.run(6)
+        assert network.values("c") == [b"x", b"y", b"z"]
 
     def test_nobody_is_asked_who_is_full_himself(self) -> None:
         """A reaches only full members: then it stays and confirms reads, and asks nobody."""

@@ -99,18 +99,18 @@ class Operators:
         chance = rng.random()
         if cluster.newcomers and chance < 0.1:
             self._lose_newcomer()
-        elif len(conf.members) + len(cluster.newcomers) > self._size:
-            self._remove(leader, rng.choice(conf.members))
-        elif chance < 0.5 and self._invited < NEWCOMERS_MAX:
-            self._invited += 1
-            cluster.invite(self._incarnation(f"new{self._invited}"))
-        elif chance < 0.7:
+        elif chance < 0.25:
             self._move(rng.choice(list(cluster.nodes.values())))
-        elif chance < 0.85:
+        elif chance < 0.35:
             self._bring_back()
-        else:
+        elif chance < 0.45:
             to = rng.choice(conf.voters).id
             leader.membership.transfer(to).addCallbacks(self._came_about, lambda _: None)
+        elif len(conf.members) + len(cluster.newcomers) > self._size:
+            self._remove(leader, rng.choice(conf.members))
+        elif self._invited < NEWCOMERS_MAX:
+            self._invited += 1
+            cluster.invite(self._incarnation(f"new{self._invited}"))
 
     def _remove(self, leader: WiredNode, member: MemberID) -> None:
         """Remove a member, but not before the leader can know who has just been lost for good."""

@@ -158,7 +158,7 @@ BUGS = (
     Bug(
         "broken snapshot stream taken for a whole one",
         _broken_stream_is_whole,
-        20,
+        30,
         _plan("snap", "isolate", "weather", interval_s=0.1, **_SNAPSHOTS),
         "",
     ),

@@ -70,7 +70,8 @@ FIGURES = {
     "memory_1m_mb": "memory with 1,000,000 keys, leader, MB",
     "memory_1m_follower_mb": "memory with 1,000,000 keys, follower, MB",
     "restart_1m_s": "restart of a follower with 1,000,000 keys until it serves, s",
-    "stall_1m_ms": "largest stall of the event loop while loading 1,000,000 keys and taking snapshots, ms",
+    "stall_start_ms": "largest stall of the event loop from the start of the nodes to the first write, ms",
+    "stall_1m_ms": "the same after 1,000,000 keys were written and snapshots of them taken, ms",
     "stall_1m_snapshot_ms": "largest stall seen from outside during a snapshot of 1,000,000 keys, ms",
 }
 """What is measured without a load of many clients, by its name in the results."""

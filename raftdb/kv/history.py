@@ -175,16 +175,16 @@ class History:
         revision = self._open.revision
         piece = self._newest.piece(key)
         old = piece.get(key)
-        created, version = revision, 1
         if old is None:
+            created, version = revision, 1
             self._living.add(key)
             self.live_count += 1
         else:
-            was_created, modified, versions = lineage(old)
+            created, modified, versions = lineage(old)
             assert modified < revision
-            if versions:
-                created, version = was_created, versions + 1
-            else:
+            version = versions + 1
+            if not versions:
+                created = revision
                 self._dead.remove(key)
                 self._living.add(key)
                 self.live_count += 1
@@ -285,12 +285,15 @@ class History:
         _, modified, version = lineage(newest)
         pasts = self._past.piece(key)
         past = pasts.get(key)
-        if past is not None:
-            if modified > safe:
+        if modified > safe:
+            if past is not None:
                 _forget(past, newest, safe)
-            if modified <= safe or not past:
-                del pasts[key]
-        if modified <= safe and not version:
+                if not past:
+                    del pasts[key]
+            return
+        if past is not None:
+            del pasts[key]
+        if not version:
             del self._newest[key]
             self._dead.remove(key)
 
@@ -354,11 +357,15 @@ class History:
 
 def _forget(past: list[bytes], newest: bytes, safe: int) -> None:
     """Drop from the past of a key what was history at ``safe``; costs as much as is dropped."""
-    dead = 0
-    while dead < len(past):
-        following = past[dead + 1] if dead + 1 < len(past) else newest
-        if superseded_at(past[dead], following) > safe:
-            break
+    dead, count = 0, len(past)
+    while dead < count:
+        following = past[dead + 1] if dead + 1 < count else newest
+        # What came before a version that is history itself is history, too: only the last one
+        # before `safe` has to be looked at, which is history where it is a tombstone.
+        if mod_revision(following) > safe:
+            _, modified, version = lineage(past[dead])
+            if version or modified > safe:
+                break
         dead += 1
     del past[:dead]
 

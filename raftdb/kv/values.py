@@ -176,14 +176,14 @@ def key_of(record: bytes) -> bytes:
 
 def lineage(record: bytes) -> tuple[int, int, int]:
     """Return create_revision, mod_revision and version of an encoded version."""
-    created, modified, version = _LINEAGE.unpack_from(record)
-    return created, modified, version
+    parts: tuple[int, int, int] = _LINEAGE.unpack_from(record)
+    return parts
 
 
 def mod_revision(record: bytes) -> int:
     """Return the revision that wrote an encoded version."""
-    (modified,) = _MOD_REVISION.unpack_from(record)
-    return int(modified)
+    modified: int = _MOD_REVISION.unpack_from(record)[0]
+    return modified
 
 
 def digest(data: bytes) -> int:

@@ -47,6 +47,12 @@ class Table(Generic[T]):
     def __setitem__(self, key: bytes, value: T) -> None:
         self._pieces[hash(key) & _MASK][key] = value
 
+    def update(self, keys: list[bytes], values: list[T]) -> None:
+        """Set each of ``keys`` to its value."""
+        pieces = self._pieces
+        for key, value in zip(keys, values, strict=True):
+            pieces[hash(key) & _MASK][key] = value
+
     def __delitem__(self, key: bytes) -> None:
         del self._pieces[hash(key) & _MASK][key]
 
@@ -88,6 +94,21 @@ class Order:
             middle = len(block) // 2
             blocks[place : place + 1] = block[:middle], block[middle:]
             lasts.insert(place, block[middle - 1])
+
+    def extend(self, keys: list[bytes]) -> None:
+        """Take in ``keys``, which are in order and lie behind all that are there."""
+        if not keys:
+            return
+        assert not self._lasts or self._lasts[-1] < keys[0], "what is added comes behind"
+        first = 0
+        if self._blocks:
+            first = BLOCK_KEYS_MAX - len(self._blocks[-1])
+            self._blocks[-1] += tuple(keys[:first])
+            self._lasts[-1] = self._blocks[-1][-1]
+        for at in range(first, len(keys), BLOCK_KEYS_MAX):
+            block = tuple(keys[at : at + BLOCK_KEYS_MAX])
+            self._blocks.append(block)
+            self._lasts.append(block[-1])
 
     def remove(self, key: bytes) -> None:
         """Take out a key that is there."""

@@ -319,19 +319,28 @@ class History:
 
     # Filling from a snapshot
 
+    def extend(self, keys: list[bytes], records: list[bytes]) -> None:
+        """Take keys of one live version each into a history being filled; most keys are such.
+
+        :param keys: in order, and behind all that are there
+        :param records: the version of each
+        """
+        self._living.extend(keys)
+        self._newest.update(keys, records)
+        self.digest += digest_sum(records)
+        self.live_count += len(keys)
+
     def load(self, key: bytes, newest: bytes, past: list[bytes]) -> None:
         """Take all kept versions of one key into a history being filled.
 
-        :param key: not there yet; cheapest where it lies behind all others
-        :param past: the versions before the newest, oldest first; mostly none
+        :param key: not there yet
+        :param past: the versions before the newest, oldest first
         """
         _, _, version = lineage(newest)
         (self._living if version else self._dead).add(key)
         self._newest[key] = newest
         self.digest += digest(newest)
         self.live_count += version > 0
-        if version and not past:
-            return
         if past:
             self._past[key] = past
             self.digest += digest_sum(past)

@@ -16,7 +16,7 @@ from struct import Struct
 from raftdb.errors import Compacted, Corrupt, RemoteProtocolError
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed
 from raftdb.kv.history import PINNED_BYTES_MAX, History, Pin
-from raftdb.kv.values import Retention, key_of, mod_revision
+from raftdb.kv.values import Retention, is_tombstone, key_of, mod_revision
 
 SNAPSHOT_VERSION = 1
 SLICE_KEYS_MAX = 500
@@ -105,6 +105,8 @@ class StoreRestorer:
         self._key = b""
         self._newest = b""
         self._past: list[bytes] = []
+        self._plain_keys: list[bytes] = []
+        self._plain: list[bytes] = []
         self._stream = Unframer()
         self._complete = False
 
@@ -114,26 +116,25 @@ class StoreRestorer:
         :raises Corrupt: where they are not what a snapshot holds
         """
         for record in self._stream.feed(chunk):
-            self._take(record)
+            if self._header is None:
+                self._header = _decode_header(record)
+            elif self._complete:
+                raise _corrupt("bytes follow its end")
+            elif record == _END:
+                self._settle()
+                self._complete = True
+            else:
+                self._take(record)
+        self._extend()
 
     def _take(self, record: bytes) -> None:
-        if self._complete:
-            raise _corrupt("bytes follow its end")
-        if self._header is None:
-            self._header = _decode_header(record)
-        elif record == _END:
-            self._flush()
-            self._complete = True
-        else:
-            self._take_version(record)
-
-    def _take_version(self, record: bytes) -> None:
+        """Note the next version; what comes before it is settled when its key is another one."""
         try:
             key = key_of(record)
         except RemoteProtocolError as error:
             raise _corrupt(str(error)) from error
         if key > self._key:
-            self._flush()
+            self._settle()
             self._key = key
         elif key < self._key:
             raise _corrupt("its keys are out of order")
@@ -143,11 +144,21 @@ class StoreRestorer:
             self._past.append(self._newest)
         self._newest = record
 
-    def _flush(self) -> None:
-        if self._key:
+    def _settle(self) -> None:
+        """Hand the key over that is complete: with others like it, if it has one live version."""
+        if not self._key:
+            return
+        if self._past or is_tombstone(self._newest):
+            self._extend()
             self._history.load(self._key, self._newest, self._past)
-            if self._past:
-                self._past = []
+            self._past = []
+        else:
+            self._plain_keys.append(self._key)
+            self._plain.append(self._newest)
+
+    def _extend(self) -> None:
+        self._history.extend(self._plain_keys, self._plain)
+        self._plain_keys, self._plain = [], []
 
     def finish(self) -> History:
         """Return the whole history, hash recomputed and compared.

@@ -22,6 +22,8 @@ _DIGEST_BYTES = DIGEST_BITS // 8
 _VERSION = Struct(">HQQQQ")  # length of the key, create_revision, mod_revision, version, lease
 _LINEAGE = Struct(">2xQQQ8x")
 _MOD_REVISION = Struct(">10xQ")
+_AT_VERSION = slice(18, 26)
+_NO_VERSION = bytes(8)
 
 VERSION_HEADER_BYTES = _VERSION.size
 """What the encoding of a version takes besides its key and value."""
@@ -178,6 +180,11 @@ def lineage(record: bytes) -> tuple[int, int, int]:
     """Return create_revision, mod_revision and version of an encoded version."""
     parts: tuple[int, int, int] = _LINEAGE.unpack_from(record)
     return parts
+
+
+def is_tombstone(record: bytes) -> bool:
+    """Return whether an encoded version is a deletion."""
+    return record[_AT_VERSION] == _NO_VERSION
 
 
 def mod_revision(record: bytes) -> int:

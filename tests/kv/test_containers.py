@@ -35,6 +35,23 @@ class TestOrder:
             name for name in left if start <= name and (not end or name < end)
         ]
 
+    @given(st.lists(keys, unique=True), st.lists(st.integers(0, 200)))
+    def test_keys_behind_all_others_come_by_many(self, some: list[bytes], runs: list[int]) -> None:
+        """Whatever was there before, and in whatever portions; blocks are filled up."""
+        order = Order()
+        for name in some:
+            order.add(name)
+        more = [b"\xff\xff\xff\xff%05d" % n for n in range(sum(runs))]
+        at = 0
+        for run in runs:
+            order.extend(more[at : at + run])
+            at += run
+        assert list(order.walk(b"")) == [*sorted(some), *more]
+        assert order._lasts == [block[-1] for block in order._blocks]
+        sizes = [len(block) for block in order._blocks]
+        assert max(sizes, default=0) <= BLOCK_KEYS_MAX
+        assert len(sizes) <= 2 * len(some) // BLOCK_KEYS_MAX + len(more) // BLOCK_KEYS_MAX + 2
+
     @pytest.mark.parametrize("shuffled", [False, True])
     def test_many_keys(self, shuffled: bool) -> None:
         """Blocks are split, emptied and dropped; none is ever longer than the limit."""

@@ -100,7 +100,7 @@ class Operators:
         if cluster.newcomers and chance < 0.1:
             self._lose_newcomer()
         elif chance < 0.25:
-            self._move(rng.choice(list(cluster.nodes.values())))
+            self._move(leader, rng.choice(list(cluster.nodes.values())))
         elif chance < 0.35:
             self._bring_back()
         elif chance < 0.45:
@@ -141,9 +141,21 @@ class Operators:
     def _incarnation(self, name: str) -> MemberID:
         return MemberID(name, self._rng.getrandbits(128))
 
-    def _move(self, node: WiredNode) -> None:
-        """Restart a node at another address; its peers have to find out."""
-        if node.is_up:
+    def _move(self, leader: WiredNode, node: WiredNode) -> None:
+        """Restart a node at another address, where the others are found; its peers have to find out.
+
+        1. a moves. 2. b moves before anybody knows where a is. 3. Neither can ever dial the other
+        (seed 5022 of a mix with more moves): operators move one after the other.
+        """
+        nodes = self._cluster.nodes.values()
+        members = leader.replica.core.conf_state.members
+        known = all(
+            one.machine.members.get(other.member) == other.record
+            for one in (leader, node)
+            for other in nodes
+            if other.member in members and one.boots
+        )
+        if node.is_up and known:
             self._cluster.chronicle.note("moves", node.name)
             node.kill()
             node.port += 1

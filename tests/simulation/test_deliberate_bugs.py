@@ -7,6 +7,7 @@ simulator's own checks within so many seeds, counted from 0. The table is in ``d
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -39,11 +40,13 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 class Bug(NamedTuple):
     """A bug, and where to look for it.
 
+    :param found_by: a regular expression for the promise that breaks: nothing else counts
     :param within: so many seeds
     :param plan: everything of the runs but the seed
     """
 
     name: str
+    found_by: str
     patch: Patch
     within: int
     plan: Plan
@@ -298,74 +301,138 @@ _ROTATING: dict[str, Any] = {
 _DISK: dict[str, Any] = {"durable": True, "options": Options(snapshot_entries=20)}
 
 BUGS = (
-    Bug("vote not persisted", _vote_not_persisted, 10, _plan("kill", "kill all", durable=True)),
+    Bug(
+        "vote not persisted",
+        "forgot its durable vote",
+        _vote_not_persisted,
+        10,
+        _plan("kill", "kill all", durable=True),
+    ),
     Bug(
         "RequestVote before its fsync",
+        "become_leader|Leader Completeness|Election Safety|Log Matching",
         _request_vote_before_fsync,
         20,
         _plan("transfer", "kill", "slow disk", interval_s=0.1),
     ),
-    Bug("own match counted at propose", _own_match_at_propose, 5, _plan("kill")),
+    Bug(
+        "own match counted at propose",
+        "counts itself before its save",
+        _own_match_at_propose,
+        5,
+        _plan("kill"),
+    ),
     Bug(
         "acknowledged before the fsync",
+        "become_leader|Leader Completeness|DataLost|Log Matching",
         _ack_before_fsync,
         20,
         _plan("ambush", "kill all", "slow disk", interval_s=0.15),
     ),
-    Bug("ReadIndex confirmed by an older round", _older_round, 30, _plan("pause", **_BUSY)),
-    Bug("log cut in the middle", _cut_in_the_middle, 30, _plan("rot", durable=True)),
-    Bug("nothing rewritten", _nothing_rewritten, 50, _plan("fail", "kill", durable=True)),
-    Bug("truncating on a duplicate", _truncate_on_duplicate, 20, _plan("weather", "kill")),
+    Bug(
+        "ReadIndex confirmed by an older round",
+        "may read at|older than its bound|not linearizable",
+        _older_round,
+        30,
+        _plan("pause", **_BUSY),
+    ),
+    Bug(
+        "log cut in the middle",
+        "starts on a damaged log|forgot durable entries",
+        _cut_in_the_middle,
+        30,
+        _plan("rot", durable=True),
+    ),
+    Bug(
+        "nothing rewritten",
+        "forgot durable|Corrupt: .* is damaged",
+        _nothing_rewritten,
+        50,
+        _plan("fail", "kill", durable=True),
+    ),
+    Bug(
+        "truncating on a duplicate",
+        "DataLost: this node acknowledged",
+        _truncate_on_duplicate,
+        20,
+        _plan("weather", "kill"),
+    ),
     Bug(
         "snapshot installed half",
+        "leave a gap",
         _snapshot_half_installed,
         20,
         _plan("kill", "isolate", **_DISK),
     ),
     Bug(
         "second change before the first is applied",
+        "ConfChangeError",
         _second_change,
         100,
         _plan("weather", "isolate", "hang", reconfigure=True, storm_s=6.0),
     ),
-    Bug("wiped voter keeps its vote", _wiped_voter_votes, 10, _plan("wipe")),
-    Bug("double apply", _double_apply, 20, _plan("kill", options=Options(snapshot_entries=20))),
-    Bug("lost directory fsync", _lost_directory_fsync, 50, _plan("kill all", **_DISK)),
-    Bug("pre-vote ignored", _no_pre_vote, 10, _plan(manners=True)),
-    Bug("check-quorum off", _no_check_quorum, 5, _plan(manners=True)),
-    Bug("hung disk keeps its leader", _hung_leader_reigns, 5, _plan(manners=True)),
+    Bug("wiped voter keeps its vote", "forgot its", _wiped_voter_votes, 10, _plan("wipe")),
+    Bug(
+        "double apply",
+        "an entry is applied once",
+        _double_apply,
+        20,
+        _plan("kill", options=Options(snapshot_entries=20)),
+    ),
+    Bug(
+        "lost directory fsync",
+        "forgot durable",
+        _lost_directory_fsync,
+        50,
+        _plan("kill all", **_DISK),
+    ),
+    Bug("pre-vote ignored", "its return cost an election", _no_pre_vote, 10, _plan(manners=True)),
+    Bug("check-quorum off", "led on alone", _no_check_quorum, 5, _plan(manners=True)),
+    Bug(
+        "hung disk keeps its leader",
+        "led on though its disk hung",
+        _hung_leader_reigns,
+        5,
+        _plan(manners=True),
+    ),
     Bug(
         "commit of an old term by counting",
+        "by counting|Leader Completeness",
         _old_term_by_counting,
         30,
         _plan("kill", "ambush", "weather", interval_s=0.12, limits=_ONE_BY_ONE),
     ),
     Bug(
         "ReadIndex counter restarts",
+        "never asked for|may read at",
         _counter_restarts,
         30,
         _plan("burst", "ambush", "weather", interval_s=0.15, **_READING),
     ),
     Bug(
         "read before the own-term commit",
+        "may read at",
         _read_before_own_commit,
         30,
         _plan("ambush", "slow disk", "transfer", interval_s=0.15, **_READING),
     ),
     Bug(
         "hard state lost with segments",
+        "forgot its|but the term is",
         _hard_state_lost_with_segments,
         30,
         _plan("kill", "burst", **_ROTATING),
     ),
     Bug(
         "campaign with an unapplied change",
+        "campaigns, and the change",
         _campaign_unapplied,
         30,
         _plan("ambush", "transfer", "slow disk", reconfigure=True, interval_s=0.15),
     ),
     Bug(
         "wall clock",
+        "gave up after|without an answer|older than its bound",
         _wall_clock,
         30,
         _plan("wall clock", "isolate", "pause", interval_s=0.2, liveness=True, **_BUSY),
@@ -389,4 +456,6 @@ class TestDeliberateBugs:
     def test_is_found(self, bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
         """A simulator that cannot fail proves nothing."""
         bug.patch(monkeypatch)
-        assert seeds_needed(bug) is not None
+        found = seeds_needed(bug)
+        assert found is not None
+        assert re.search(bug.found_by, found[1]), found[1]

@@ -35,6 +35,7 @@ class Sight(NamedTuple):
     first_index: int
     changes: int
     reads: int
+    round: int
 
 
 MOMENTS: dict[str, Callable[[Sight, Sight], bool]] = {
@@ -49,6 +50,7 @@ MOMENTS: dict[str, Callable[[Sight, Sight], bool]] = {
     "hears of a committed change": lambda old, new: new.changes > old.changes,
     "drops log": lambda old, new: new.first_index > old.first_index,
     "asks for a read": lambda old, new: new.reads > old.reads,
+    "begins a round": lambda old, new: new.role is Role.LEADER and new.round > old.round,
     "applies": lambda old, new: new.applied > old.applied,
 }
 """What is waited for, by its name."""
@@ -124,4 +126,5 @@ def _sight(node: SimulatedNode) -> Sight:
         first_index=log.first_index,
         changes=core.state.change_awaits_save,
         reads=core.state.read_counter,
+        round=core.round,
     )

@@ -41,6 +41,9 @@ FAULTS = (
 )
 """Everything that can go wrong, by name."""
 
+LEADER_CHOSEN = 0.2
+"""How often something is done to the leader because it leads."""
+
 
 class Nemesis:
     """Does something nasty every now and then.
@@ -124,6 +127,10 @@ class Nemesis:
         self._cluster.clock.callLater(delay_s, lambda: None if self._stopped else act())
 
     def _victim(self) -> SimulatedNode:
+        """Draw a node; more often than another one who leads, for most depends on it."""
+        leader = self._cluster.leader
+        if leader is not None and self._rng.random() < LEADER_CHOSEN:
+            return leader
         return self._rng.choice(list(self._cluster.nodes.values()))
 
     # -- nodes --

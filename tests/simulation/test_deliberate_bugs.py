@@ -334,7 +334,7 @@ BUGS = (
         "may read at|older than its bound|not linearizable",
         _older_round,
         30,
-        _plan("pause", **_BUSY),
+        _plan("pause", "ambush", interval_s=0.15, **_BUSY),
     ),
     Bug(
         "log cut in the middle",

@@ -21,7 +21,7 @@ from raftdb.errors import (
 from raftdb.membership import JoinAnswer, KnownMember, Sighting
 from raftdb.membership.caretaker import FAREWELL_S
 from raftdb.membership.decisions import MEMBERS_MAX
-from raftdb.raft.types import ConfState, EntryID, MemberID
+from raftdb.raft.types import ConfState, EntryID, MemberID, Role
 
 if TYPE_CHECKING:
     from tests.membership.conftest import Fixture
@@ -263,6 +263,42 @@ class TestPromotion:
         node.group.slow = True
         node.wait(2.0)
         assert len(node.group.pending) == 1
+
+    def test_what_is_refused_now_is_tried_again(self, node: Fixture) -> None:
+        """A change under way ends some time."""
+        new = node.record("node02", 2)
+        node.membership.add(node.request_of(new))
+        node.group.stuck = True
+        node.wait(0.5)
+        assert node.group.refused > 1
+        node.group.stuck = False
+        node.wait(0.2)
+        assert new.id in node.group.table.conf_state.voters
+
+    def test_a_leader_again_begins_to_look_anew(self, node: Fixture) -> None:
+        """What was committed when it last led says nothing about who has caught up."""
+        other, new = node.record("node02", 2), node.record("node03", 3)
+        node.voter(other)
+        node.membership.add(node.request_of(new))
+        node.group.match[new.id] = 0
+        node.wait(0.3)
+        before = node.group.commit
+        node.follow(other)
+        node.wait(0.1)
+        node.group.commit += 100
+        node.group.match[new.id] = before
+        node.group.role, node.group.leader = Role.LEADER, node.own.id
+        node.wait(0.5)
+        assert new.id in node.group.table.conf_state.learners
+
+    def test_after_a_stop_nothing_is_looked_after(self, node: Fixture) -> None:
+        """The node hands over and closes; a change now would be lost half-way."""
+        node.membership.add(node.request_of(node.record("node02", 2)))
+        node.caretaker.stop()
+        node.caretaker.stop()
+        node.wait(0.5)
+        assert node.group.table.conf_state.voters == (node.own.id,)
+        assert node.clock.getDelayedCalls() == []
 
     def test_a_follower_promotes_nobody(self, node: Fixture) -> None:
         """Only the leader knows who has caught up."""

@@ -40,7 +40,7 @@ class Rounds:
         Rounds that began between two turns left together, under the latest one's number: so the
         stamp to use is that of the latest remembered round not beyond ``acknowledged``.
         """
-        if term != self._term or acknowledged == 0:
+        if term != self._term:
             return None
         while len(self._sent) > 1 and self._sent[1][0] <= acknowledged:
             self._sent.popleft()

@@ -42,6 +42,15 @@ class TestRounds:
         rounds.sent(4, 0, 10.0)
         assert rounds.age_s(4, 0, 10.0) is None
 
+    def test_a_new_term_counts_its_rounds_anew(self) -> None:
+        """Round 1 of the second term in office was not sent in the first."""
+        rounds = Rounds()
+        rounds.sent(2, 1, 10.0)
+        rounds.sent(2, 5, 11.0)
+        rounds.sent(4, 1, 20.0)
+        assert rounds.age_s(4, 1, 20.5) == 0.5
+        assert rounds.age_s(4, 0, 20.5) is None
+
     def test_memory_is_bounded(self) -> None:
         """A leader that nobody answers remembers no more than it needs."""
         rounds = Rounds()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from raftdb.errors import LeadershipLost
+from raftdb.errors import LeadershipLost, NoLeader, Refused
 from raftdb.members import Member, MembersCommand, UpdateMember
 from raftdb.membership.contacts import Contacts
 from raftdb.membership.seams import Envelope, Group, Table
@@ -104,18 +104,23 @@ class Agreement:
         :raises LeadershipLost: nobody can tell; the removal stands
         """
         ends_s = self._clock.seconds() + self.options.timeout_s
-        last = self.group.status().raft.last.index
+        needed = self.group.status().raft.last.index + 1
         while self.table.conf_state.is_joint or self.table.is_removed(self.own.id):
             raft = self.group.status().raft
             if raft.role is not Role.LEADER or self._clock.seconds() >= ends_s:
                 break
-            # A removed leader goes when an entry of its own behind the removal is committed.
+            # A removed leader goes when its last entry, which is behind the removal, is committed.
+            needed = raft.last.index + self.table.conf_state.is_joint
             await deferLater(self._clock, self.options.check_s / 4)
         raft = self.group.status().raft
-        if raft.role is Role.LEADER and not self.table.is_removed(self.own.id):
-            await self.command(UpdateMember(self.own))
-        elif raft.hard_state.commit < last:
+        try:
+            if raft.role is Role.LEADER and not self.table.is_removed(self.own.id):
+                await self.command(UpdateMember(self.own))
+            elif raft.hard_state.commit < needed:
+                raise NoLeader("this node does not lead any more")
+        except Refused as error:
+            # The removal was not refused, only what was to follow it.
             raise LeadershipLost(
-                "the removal is in force, but nobody knows yet whether the others know: wait until"
-                " they have a leader before the removed node is destroyed"
-            )
+                "the removal is in force, but nobody can say yet whether the others know: wait until"
+                f" they have a leader before the removed node is destroyed ({error})"
+            ) from error

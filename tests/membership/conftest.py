@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from raftdb.errors import JoinRefused, MembershipBusy, NoLeader, NotLeader
+from raftdb.errors import JoinRefused, MembershipBusy, NoLeader, NotLeader, ProposalDropped
 from raftdb.members import (
     InitCluster,
     Member,
@@ -51,6 +51,7 @@ class ImmediateGroup:
         self.stuck = False
         self.slow = False
         self.mute = False
+        self.refuses = False
         self.stays_joint = False
         self.last = ZERO
         self.pending: list[Deferred[object]] = []
@@ -86,6 +87,8 @@ class ImmediateGroup:
 
     def propose(self, envelope: bytes, timeout_s: float) -> Deferred[object]:
         del timeout_s
+        if self.refuses:
+            return fail(ProposalDropped("the disk hangs"))
         if self.mute:
             self.pending.append(Deferred())
             return self.pending[-1]

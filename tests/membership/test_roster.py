@@ -425,7 +425,7 @@ class TestRemoval:
         node.follow(other)
         node.wait(0.1)
         assert (waited, done.called) == (True, True)
-        done.addErrback(lambda failure: pytest.fail(str(failure)))
+        assert done.result is None
 
     def test_what_nobody_can_tell_is_said(self, node: Fixture) -> None:
         """The leader lost its office before the others knew."""
@@ -435,6 +435,21 @@ class TestRemoval:
         done = node.membership.remove("node01")
         node.follow(other)
         node.wait(0.1)
+        assert isinstance(failure_of(done), LeadershipLost)
+
+    @pytest.mark.parametrize("joint", [False, True])
+    def test_that_no_more_can_follow_is_no_refusal_of_it(self, node: Fixture, joint: bool) -> None:
+        """The removal is in force: a client must not be told that nothing happened."""
+        for number in (2, 3):
+            node.voter(node.record(f"node0{number}", number))
+        node.group.stays_joint = joint
+        node.group.last = EntryID(1, node.group.commit + 1)
+        if not joint:
+            node.group.refuses = True
+        done = node.membership.remove("node02")
+        if joint:
+            node.follow(node.record("node03", 3))
+            node.wait(0.1)
         assert isinstance(failure_of(done), LeadershipLost)
 
     def test_nobody_waits_for_ever(self, node: Fixture) -> None:

@@ -47,7 +47,7 @@ class Failover:
 
     def link_lost(self, member: MemberID, *, refused: bool) -> None:
         """Take the evidence: the connection from ``member`` ended; was the redial refused?"""
-        if not refused or member != self._node.leader or self._node.role is Role.LEADER:
+        if not refused or member != self._node.leader:
             return
         self._node.forget_leader()
         self._schedule(self._rng.uniform(0.0, self._heartbeat_s))
@@ -56,7 +56,6 @@ class Failover:
         """Campaign no more."""
         if self._call is not None and self._call.active():
             self._call.cancel()
-        self._call = None
 
     def _schedule(self, delay_s: float) -> None:
         self.stop()

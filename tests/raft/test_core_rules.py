@@ -328,6 +328,19 @@ class TestFullDisks:
         assert (network.leaders, network["a"].term) == (["a"], 1)
         assert network.values("b") == [b"x", b"y"]
 
+    def test_where_nothing_waits_nothing_is_done(self) -> None:
+        """An election would cost the full disk room, and bring nobody anything."""
+        network = Network(5)
+        network.elect("a")
+        network.peer("c").full = True
+        network.propose("a", b"x")
+        assert network.values("b") == [b"x"]
+        network.run(2)
+        for name in "de":
+            network.isolate(name)
+        network.run(60)
+        assert (network.leaders, network["a"].term) == (["a"], 1)
+
     def test_who_is_full_gets_the_commit_and_no_entries(self) -> None:
         """Otherwise a megabyte with each heartbeat, to be dropped; a commit takes no room."""
         network = Network(3, append_bytes_max=1)

@@ -67,8 +67,13 @@ class Call:
         return not (self._called or self._cancelled)
 
     def cancel(self) -> None:
-        """Make it never."""
-        self._check()
+        """Make it never.
+
+        What still runs of a node that has crashed may put its things in order: that its calls ended
+        with it is the simulation's doing, and nothing it could know.
+        """
+        if self.node is None or not self.node.is_dead:
+            self._check()
         self._cancelled = True
 
     def delay(self, secondsLater: float) -> None:  # noqa: N803  # Twisted's name

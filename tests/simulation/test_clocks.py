@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from twisted.internet.error import AlreadyCancelled
+
 from raftdb.simulation.clock import NodeClock, SimulationClock
 from raftdb.simulation.cluster import Cluster
 
@@ -64,3 +67,25 @@ class TestRates:
         cluster.boot()
         cluster.run_for(1.0)
         assert {node.clock.seconds() for node in cluster.nodes.values()} == {1.0}
+
+
+class TestADeadNode:
+    """Nothing happens on it ever again, and its own code need not know."""
+
+    def test_may_cancel_what_ended_with_it(self) -> None:
+        """A core that crashed is still halted, by code that holds the node's timers."""
+        clock, node = _clocks(1.0)
+        called: list[float] = []
+        call = node.callLater(0.1, lambda: called.append(clock.seconds()))
+        node.kill()
+        call.cancel()
+        clock.run_for(1.0)
+        assert called == []
+
+    def test_a_living_one_may_not_cancel_twice(self) -> None:
+        """As on the reactor: who does that has lost count."""
+        _, node = _clocks(1.0)
+        call = node.callLater(0.1, lambda: None)
+        call.cancel()
+        with pytest.raises(AlreadyCancelled):
+            call.cancel()

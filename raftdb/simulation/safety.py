@@ -45,6 +45,8 @@ class Safety:
     _durable: dict[MemberID, _Durable] = field(default_factory=dict)
     _changes: list[int] = field(default_factory=list)
     """Indexes of committed changes of the configuration, in the order in which they were seen."""
+    _committed_in: dict[int, int] = field(default_factory=dict)
+    """In which term each index was committed: that of the last entry that was committed with it."""
     _begun: dict[int, EntryID] = field(default_factory=dict)
     """The end of each leader's log when it was elected, by its term."""
     _asked: dict[MemberID, list[int]] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Safety:
             entry = log.entries(index, index + 1, 1)[0]
             known = self.committed.setdefault(index, entry)
             assert known == entry, f"two entries are committed at {index}: {known.id}, {entry.id}"
+            self._committed_in.setdefault(index, node.state.committed.term)
             if index > self.commit_max and entry.change is not None:
                 self._changes.append(index)
         if log.committed > before and node.role is Role.LEADER:
@@ -184,10 +187,14 @@ class Safety:
             )
 
     def _check_completeness(self, node: RawNode) -> None:
-        """Leader Completeness: a new leader has everything that is committed anywhere."""
+        """Leader Completeness: a new leader has everything that was committed in earlier terms.
+
+        Not in later ones: 1. A wins the votes of term 5, and is paused before it reads them. 2. B
+        leads term 6 and commits there. 3. A wakes, and leads term 5 until it hears of term 6.
+        """
         log = node.state.log
         for index, entry in self.committed.items():
-            if index >= log.first_index:
+            if index >= log.first_index and self._committed_in[index] < node.term:
                 assert index <= log.last_index, f"Leader Completeness: {node.id} lacks {entry.id}"
                 mine = log.term(index)
                 assert mine == entry.term, f"Leader Completeness: {node.id} has {mine} at {index}"

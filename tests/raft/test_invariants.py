@@ -368,6 +368,24 @@ class TestSafety:
         with pytest.raises(AssertionError):
             safety.check(network["b"])
 
+    def test_a_leader_of_an_old_term_lacks_what_came_after_it(self) -> None:
+        """It reads the votes that it won when another leads a later term and has committed there."""
+        network = Network(3, pre_vote=False, check_quorum=False)
+        network.settle()
+        network["c"].campaign()
+        network.pump(network.peer("c"))
+        network.carry(next(sent for sent in network.in_flight if sent.receiver == A))
+        vote = next(sent for sent in network.in_flight if sent.sender == A)
+        network.in_flight.clear()
+        network.isolate("c")
+        network.elect("a")
+        network.propose("a", b"x")
+        assert (network["a"].commit, network["c"].role) == (2, Role.CANDIDATE)
+        network.heal()
+        network.carry(vote)
+        assert network["c"].role is Role.LEADER
+        assert network["c"].term < network["a"].term
+
     def test_leader_completeness_when_the_commit_comes_later(self) -> None:
         """The leader of term 5 was elected without an entry that the leader of term 1 then counts."""
         network, safety = _leading(), Safety()

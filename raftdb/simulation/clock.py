@@ -92,6 +92,12 @@ class Call:
             self._queued_s = due_s
             self._clock.push(self)  # where it lies now it will be found to be over
 
+    def put_off(self, due_s: float) -> None:
+        """Come later instead of now, for whoever holds it, too."""
+        self._called = False
+        self.due_s = self._queued_s = due_s
+        self._clock.push(self)
+
     def _passing(self, seconds: float) -> float:
         return seconds if self.node is None else seconds / self.node.rate
 
@@ -307,7 +313,6 @@ class UnwatchedClock(NodeClock):
     def make(self, call: Call) -> None:
         """Make a call, or put it off to the end of the node's pause."""
         if self._node.pause_left_s:
-            left_s = self._node.pause_left_s
-            self._clock.schedule(left_s, call.function, call.args, call.kw, self)
+            call.put_off(self._node.paused_until_s)
         elif not self._node.is_dead:
             call.function(*call.args, **call.kw)

@@ -45,6 +45,10 @@ class Newcomer:
             lambda answer: cluster.took_in(self, answer.members), lambda _: cluster.gave_up(self)
         )
 
+    def can_ask(self, members: Sequence[MemberID]) -> bool:
+        """Whether one of ``members`` is found where it asks: all that it was told of may be gone."""
+        return any(f"{member.id}.http:1" in self.join for member in members)
+
     def kill(self) -> None:
         """End; nothing of it is left, for the identity is written last."""
         self._clock.kill()

@@ -57,6 +57,9 @@ class Operators:
         leader = cluster.leader
         assert leader is not None
         members = leader.replica.core.conf_state.members
+        for newcomer in cluster.newcomers.values():
+            newcomer.kill()
+        cluster.newcomers.clear()
         for name, node in list(cluster.nodes.items()):
             if node.member not in members:
                 node.kill()
@@ -71,8 +74,9 @@ class Operators:
             return "nobody leads"
         conf = leader.replica.core.conf_state
         table = cluster.nodes[leader.name].machine.members
-        if cluster.newcomers:
-            return f"{next(iter(cluster.newcomers))} is not taken in"
+        for name, newcomer in cluster.newcomers.items():
+            if newcomer.can_ask(conf.members):
+                return f"{name} is not taken in"
         for node in cluster.nodes.values():
             if not node.is_up:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.error import AlreadyCancelled
 
-from raftdb.simulation.clock import NodeClock, SimulationClock
+from raftdb.simulation.clock import NodeClock, SimulationClock, UnwatchedClock
 from raftdb.simulation.cluster import Cluster
 
 
@@ -67,6 +67,23 @@ class TestRates:
         cluster.boot()
         cluster.run_for(1.0)
         assert {node.clock.seconds() for node in cluster.nodes.values()} == {1.0}
+
+
+class TestAPause:
+    """What would have come in it comes after it."""
+
+    def test_what_it_puts_off_can_still_be_cancelled(self) -> None:
+        """A connection's timer that came in the pause of its node has not come for the connection."""
+        clock, node = _clocks(1.0)
+        called: list[float] = []
+        unwatched = UnwatchedClock(clock, node)
+        calls = [unwatched.callLater(0.1, lambda: called.append(clock.seconds())) for _ in "ab"]
+        node.pause(1.0)
+        clock.run_for(0.5)
+        assert [call.active() for call in calls] == [True, True]
+        calls[0].cancel()
+        clock.run_for(1.0)
+        assert called == [1.0]
 
 
 class TestADeadNode:

@@ -34,7 +34,7 @@ from raftdb.service.collector import Collector
 from raftdb.service.journal import Journal
 from raftdb.service.settings import Settings
 from raftdb.service.status import NodeStatus, node_status, unready
-from raftdb.service.watch import PeerWatch, sighting
+from raftdb.service.watch import PeerWatch, announced, sighting
 from raftdb.service.wire import Wire, local_member, peer_limits
 from raftdb.storage import DurableStorage
 from raftdb.vigil import Vigil
@@ -100,6 +100,7 @@ class Parts:
             settings.heartbeat_s,
             me=self.member,
             table=lambda: self.machine.members,
+            announced=lambda: announced(self.replica, self.storage.log),
             update=self.transport.update_peers,
         )
         self.vigil = Vigil(

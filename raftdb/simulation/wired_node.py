@@ -28,7 +28,7 @@ from raftdb.raft.ready import Status
 from raftdb.raft.types import ConfChange, ConfChangeKind, MemberID
 from raftdb.replica import Replica
 from raftdb.replica.seams import Transport
-from raftdb.service.watch import PeerWatch, sighting
+from raftdb.service.watch import PeerWatch, announced, sighting
 from raftdb.simulation.clock import NodeClock, UnwatchedClock
 from raftdb.simulation.directory import SimulatedDirectory
 from raftdb.simulation.node import Machinery, SimulatedNode
@@ -141,6 +141,7 @@ class WiredNode(SimulatedNode):
             options.check_s,
             me=self.member,
             table=lambda: self.machine.members,
+            announced=lambda: announced(self.replica, self.storage.log),
             update=self.transport.update_peers,
         )
         self.transport.start()

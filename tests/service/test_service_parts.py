@@ -28,7 +28,7 @@ from raftdb.service.admission import LOOK_S, Admission, check_name
 from raftdb.service.endpoints import dial, listen_description, resolve_interface
 from raftdb.service.journal import Journal
 from raftdb.service.waiting_room import WaitingRoom
-from raftdb.service.watch import PeerWatch
+from raftdb.service.watch import DOUBT_LOOKS, PeerWatch
 from raftdb.simulation.disk import LossyDisk
 from raftdb.storage import DataDirectory, Identity, run_here
 
@@ -122,6 +122,22 @@ class TestPeerWatch:
         table.apply_conf_change(b"", ConfState(voters=(A,)))
         clock.advance(0.1)
         assert told == [{B: "b:8089"}, {}]
+
+    def test_an_address_that_is_only_announced_is_tried_in_turns(self) -> None:
+        """First the newer one; a table that is right after all gets its turn. Nobody is made up."""
+        clock, table, told, _ = self.watched()
+        records = (Member(A, "a:8089", "a:8091"), Member(B, "b:8089", "b:8091"))
+        table.apply_conf_change(encode_context(records), ConfState(voters=(A, B)))
+        news = {B: "b:9999", MemberID("stranger", 1): "s:1"}
+        watch = PeerWatch(
+            clock, 0.1, me=A, table=lambda: table, announced=lambda: news, update=told.append
+        )
+        watch.start({})
+        clock.pump([0.1] * 2 * DOUBT_LOOKS)
+        assert told == [{B: "b:9999"}, {B: "b:8089"}, {B: "b:9999"}]
+        news.clear()
+        clock.advance(0.1)
+        assert told[-1] == {B: "b:8089"}
 
     def test_it_ends(self) -> None:
         """No timer is left behind."""

@@ -130,6 +130,23 @@ class TestComingAndGoing:
         for other in cluster.nodes.values():
             assert other.machine.members.get(node.member) == node.record
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_two_that_move_one_after_the_other_find_each_other(self, seed: int) -> None:
+        """The second forgets what it applied last: the first one's address stands in its log alone."""
+        cluster = WiredCluster(seed, "ab", durable=True)
+        cluster.boot()
+        first = follower(cluster)
+        cluster.put(b"key", b"value")
+        first.kill()
+        first.port += 1
+        first.boot()
+        second = leader(cluster)
+        cluster.run_while(lambda: second.machine.members.get(first.member) != first.record)
+        second.kill()
+        second.port += 1
+        second.boot()
+        cluster.put(b"key", b"after")
+
     def test_a_newcomer_that_died_early_comes_as_somebody_else(self, cluster: WiredCluster) -> None:
         """It was taken in before its identity was written; the next start replaces it."""
         cluster.invite(MemberID("new", 7))

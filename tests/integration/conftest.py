@@ -387,13 +387,6 @@ class Cluster:
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def interruptible() -> None:
-    """A shell ignores SIGINT for what it runs in the background, and children would inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(name="cluster")
 def cluster_fixture(tmp_path: Path) -> Iterator[Cluster]:
     """Return an empty cluster; its processes end with the test."""

@@ -11,8 +11,12 @@ from raftdb.errors import Overloaded
 from raftdb.raft.messages import AppendEntries
 from raftdb.replica.seams import Storage
 
-_RETRY = 10
-"""A leader whose space is still refused tries to hand over again after so many patiences."""
+_RETRY_MIN, _RETRY_MAX = 2, 10
+"""A leader whose space is still refused tries to hand over again after so many patiences, doubling.
+
+The first choice may have been cut off a moment ago, and is known to be by the second; where all are
+without space, a transfer in every patience would be worse than none (seed 1000659).
+"""
 
 
 class Admission:
@@ -28,6 +32,7 @@ class Admission:
         self._unsaved_bytes = 0
         self._refused_bytes = 0
         self._relief_s: float | None = None
+        self._retry = _RETRY_MIN
         self._dropped_bytes = 0
         self._full_s: float | None = None
 
@@ -81,10 +86,12 @@ class Admission:
         if self._storage.admits(self._unsaved_bytes + self._refused_bytes):
             self._refused_bytes = 0
             self._relief_s = None
+            self._retry = _RETRY_MIN
             return False
         if self._relief_s is None:
             self._relief_s = now_s + self._patience_s
         if now_s < self._relief_s:
             return False
-        self._relief_s = now_s + _RETRY * self._patience_s
+        self._relief_s = now_s + self._retry * self._patience_s
+        self._retry = min(2 * self._retry, _RETRY_MAX)
         return True

@@ -77,4 +77,11 @@ class TestAdmission:
         assert not self.admission.needs_relief(0.0)
         assert self.admission.needs_relief(1.0)
         assert not self.admission.needs_relief(1.1)
-        assert self.admission.needs_relief(11.0)
+        assert self.admission.needs_relief(3.0)
+
+    def test_asks_again_soon_and_then_less_and_less(self) -> None:
+        """The first successor may have been cut off; but with every disk full, hands are not wrung."""
+        with pytest.raises(Overloaded):
+            self.admission.check(101)
+        asked = [at for at in range(60) if self.admission.needs_relief(float(at))]
+        assert asked == [1, 3, 7, 15, 25, 35, 45, 55]

@@ -15,7 +15,7 @@ _RETRY_MIN, _RETRY_MAX = 2, 10
 """A leader whose space is still refused tries to hand over again after so many patiences, doubling.
 
 The first choice may have been cut off a moment ago, and is known to be by the second; where all are
-without space, a transfer in every patience would be worse than none (seed 1000659).
+without space, a transfer in every patience would be worse than none.
 """
 
 
@@ -80,7 +80,10 @@ class Admission:
         self._unsaved_bytes = 0
 
     def needs_relief(self, now_s: float) -> bool:
-        """Say whether to give leadership away now: a write has been refused for too long."""
+        """Say whether to give leadership away now: a write has been refused for too long.
+
+        It says so until :meth:`handed_over`, for there may be nobody to give it to at the moment.
+        """
         if not self._refused_bytes:
             return False
         if self._storage.admits(self._unsaved_bytes + self._refused_bytes):
@@ -90,8 +93,9 @@ class Admission:
             return False
         if self._relief_s is None:
             self._relief_s = now_s + self._patience_s
-        if now_s < self._relief_s:
-            return False
+        return now_s >= self._relief_s
+
+    def handed_over(self, now_s: float) -> None:
+        """Note that somebody was asked to take leadership, and leave time for that to happen."""
         self._relief_s = now_s + self._retry * self._patience_s
         self._retry = min(2 * self._retry, _RETRY_MAX)
-        return True

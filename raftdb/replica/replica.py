@@ -303,13 +303,15 @@ class Replica:
             self._node.tick(elapsed)
             self._clients.expire(now_s)
             if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):
-                self._give_leadership_away()
+                self._give_leadership_away(now_s)
             self._pump.wake()
 
-    def _give_leadership_away(self) -> None:
+    def _give_leadership_away(self, now_s: float) -> None:
+        # Just after CheckQuorum has counted, nobody has answered yet: then a later tick finds one.
         successor = best_successor(self._node.status())
-        self._log.warn("no log space: leadership goes to {to}", to=successor)
         if successor is not None:
+            self._log.warn("no log space: leadership goes to {to}", to=successor)
+            self._admission.handed_over(now_s)
             self._node.transfer_leadership(successor)
 
     def _observe(self) -> None:

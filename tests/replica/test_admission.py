@@ -76,12 +76,18 @@ class TestAdmission:
             self.admission.check(101)
         assert not self.admission.needs_relief(0.0)
         assert self.admission.needs_relief(1.0)
-        assert not self.admission.needs_relief(1.1)
-        assert self.admission.needs_relief(3.0)
+        assert self.admission.needs_relief(1.05), "there was nobody to hand over to"
+        self.admission.handed_over(1.1)
+        assert not self.admission.needs_relief(1.2)
+        assert self.admission.needs_relief(3.1)
 
     def test_asks_again_soon_and_then_less_and_less(self) -> None:
         """The first successor may have been cut off; but with every disk full, hands are not wrung."""
         with pytest.raises(Overloaded):
             self.admission.check(101)
-        asked = [at for at in range(60) if self.admission.needs_relief(float(at))]
+        asked = []
+        for at in range(60):
+            if self.admission.needs_relief(float(at)):
+                self.admission.handed_over(float(at))
+                asked.append(at)
         assert asked == [1, 3, 7, 15, 25, 35, 45, 55]

@@ -42,6 +42,12 @@ ANSWER_S = 0.4
 FLUSH_S = 0.1
 """Of it, for the last answers to leave."""
 
+FAREWELL_S = 0.5
+"""How long a node that learns of its removal still answers what it was asked before.
+
+It may be the leader that was asked to remove itself, and learn of it first from the others.
+"""
+
 LOOK_S = 0.02
 """Between two looks at something that takes a moment."""
 
@@ -77,6 +83,7 @@ class Node(Service):
         self._parts: Parts | None = None
         self._starting: Deferred[None] | None = None
         self._stopping = False
+        self._is_leaving = False
 
     # -- start --------------------------------------------------------------------------------
 
@@ -243,9 +250,14 @@ class Node(Service):
         self._die(Failure(error))
 
     def _removed(self) -> None:
-        if not self._stopping:
+        if not (self._stopping or self._is_leaving):
+            self._is_leaving = True
             error = JoinRefused(
                 f"{self._settings.data_dir} belongs to a node that was removed from its cluster. To"
                 " bring the node back, empty the directory and start it with --join"
             )
-            self._die(Failure(error))
+            self._reactor.callLater(FAREWELL_S, self._leave, Failure(error))
+
+    def _leave(self, failure: Failure) -> None:
+        if not self._stopping:
+            self._die(failure)

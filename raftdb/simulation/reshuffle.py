@@ -12,6 +12,9 @@ from raftdb.simulation.node import SimulatedNode
 
 NEWCOMERS_MAX = 8
 
+SETTLES_S = 10.0
+"""Within so long a healed cluster has committed, or lost, whatever was proposed before."""
+
 
 class Reshuffle:
     """Proposes a change of the membership every now and then, by what the leader has in force.
@@ -38,7 +41,12 @@ class Reshuffle:
         self._stopped = True
 
     def forget_strangers(self) -> None:
-        """Take away the nodes that the leader does not count among the members."""
+        """Take away the nodes that the leader does not count among the members.
+
+        A change that was proposed long ago may be committed only now, and make a voter of somebody
+        who was none: it is waited for.
+        """
+        self._cluster.run_while(self._is_changing, limit_s=SETTLES_S)
         leader = self._cluster.leader
         if leader is not None:
             members = leader.replica.core.conf_state.members
@@ -46,6 +54,13 @@ class Reshuffle:
                 if node.member not in members:
                     node.kill()
                     del self._cluster.nodes[name]
+
+    def _is_changing(self) -> bool:
+        leader = self._cluster.leader
+        if leader is None:
+            return True
+        core = leader.replica.core
+        return core.conf_state.is_joint or leader.replica.applied < core.state.log.last_index
 
     def _step(self) -> None:
         if self._stopped:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 SHARDS = 256
-_MASK = SHARDS - 1
+TABLE_MASK = SHARDS - 1
 
 BLOCK_KEYS_MAX = 64
 
@@ -26,35 +26,34 @@ class Table(Generic[T]):
 
     A key's piece depends on the process's hash seed, so there is no walking over a table: its order
     would differ between two replicas [26].
+
+    :ivar pieces: ``hash(key) & TABLE_MASK`` is the place of the one a key belongs into, for whoever
+        looks up many and writes them
     """
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("pieces",)
 
     def __init__(self) -> None:
-        self._pieces: list[dict[bytes, T]] = [{} for _ in range(SHARDS)]
+        self.pieces: list[dict[bytes, T]] = [{} for _ in range(SHARDS)]
 
     def __len__(self) -> int:
-        return sum(map(len, self._pieces))
+        return sum(map(len, self.pieces))
 
     def get(self, key: bytes) -> T | None:
         """Return what stands under ``key``, None for nothing."""
-        return self._pieces[hash(key) & _MASK].get(key)
-
-    def piece(self, key: bytes) -> dict[bytes, T]:
-        """Return the piece that ``key`` belongs into, for whoever looks it up and then writes it."""
-        return self._pieces[hash(key) & _MASK]
+        return self.pieces[hash(key) & TABLE_MASK].get(key)
 
     def __setitem__(self, key: bytes, value: T) -> None:
-        self._pieces[hash(key) & _MASK][key] = value
+        self.pieces[hash(key) & TABLE_MASK][key] = value
 
     def update(self, keys: list[bytes], values: list[T]) -> None:
         """Set each of ``keys`` to its value."""
-        pieces = self._pieces
+        pieces = self.pieces
         for key, value in zip(keys, values, strict=True):
-            pieces[hash(key) & _MASK][key] = value
+            pieces[hash(key) & TABLE_MASK][key] = value
 
     def __delitem__(self, key: bytes) -> None:
-        del self._pieces[hash(key) & _MASK][key]
+        del self.pieces[hash(key) & TABLE_MASK][key]
 
 
 class Order:

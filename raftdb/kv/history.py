@@ -20,16 +20,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import islice, pairwise
 
-import msgspec
-
-from raftdb.kv.containers import Order, Table
+from raftdb.kv.containers import TABLE_MASK, Order, Table
+from raftdb.kv.past import COUNTED_BYTES, NEVER, Past, Superseded, superseded_at
 from raftdb.kv.values import (
     DIGEST_MASK,
-    VERSION_HEADER_BYTES,
+    VERSION_HEADER,
     KeyValue,
     Retention,
     decode_version,
@@ -40,33 +39,8 @@ from raftdb.kv.values import (
     version_bytes,
 )
 
-VERSION_OVERHEAD_BYTES = 128
-"""What a superseded version counts besides its key and value: about what its objects take."""
-
 PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
-
-NEVER = 2**64
-"""The revision at which a live version is superseded: none yet."""
-
-
-class Superseded(msgspec.Struct, gc=False):
-    """What one revision made history: unreadable once the compact revision reaches it.
-
-    A version is superseded by the next one of its key; a tombstone by itself, because a reader at
-    or after its revision finds nothing with it or without it.
-    """
-
-    revision: int
-    keys: list[bytes]
-    counted_bytes: int = 0
-    digest: int = 0
-
-    def add(self, key: bytes, record: bytes) -> None:
-        """Count one version, but for its hash; a deletion counts two of one key, noted once."""
-        if not self.keys or self.keys[-1] != key:
-            self.keys.append(key)
-        self.counted_bytes += len(record) - VERSION_HEADER_BYTES + VERSION_OVERHEAD_BYTES
 
 
 class Pin:
@@ -103,10 +77,9 @@ class History:
         self._living = Order()
         self._dead = Order()
         self._newest: Table[bytes] = Table()
-        self._past: Table[list[bytes]] = Table()
+        self._past: Table[Past] = Table()
         self._open = Superseded(1, [])
         self._written: list[bytes] = []
-        self._replaced: list[bytes] = []
         self._retained: deque[Superseded] = deque()
         self._retained_bytes = 0
         self._garbage: deque[Superseded] = deque()
@@ -129,7 +102,7 @@ class History:
         """Return what ``key`` was at ``revision``, ``compact_revision <= revision``."""
         record = self._newest.get(key)
         if record is not None and mod_revision(record) > revision:
-            past = self._past.get(key) or []
+            past = self._past.get(key) or ()
             place = bisect_right(past, revision, key=mod_revision) - 1
             record = past[place] if place >= 0 else None
         if record is None:
@@ -170,28 +143,54 @@ class History:
 
     # Writing
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Write ``key`` at the revision that :meth:`commit` will close; once per key and commit."""
-        revision = self._open.revision
-        piece = self._newest.piece(key)
-        old = piece.get(key)
-        if old is None:
-            created, version = revision, 1
-            self._living.add(key)
-            self.live_count += 1
-        else:
-            created, modified, versions = lineage(old)
-            assert modified < revision
-            version = versions + 1
-            if not versions:
-                created = revision
-                self._dead.remove(key)
-                self._living.add(key)
-                self.live_count += 1
-            self._replace(key, old, live=versions > 0)
-        record = version_bytes(key, value, created, revision, version)
-        piece[key] = record
-        self._written.append(record)
+    def put(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write ``pairs`` at the revision that :meth:`commit` will close; a key once per commit.
+
+        By hand and in one piece, because three nodes do it for every key that is ever written.
+        """
+        opened = self._open
+        revision = opened.revision
+        newest, pasts = self._newest.pieces, self._past.pieces
+        written = self._written.append
+        pack = VERSION_HEADER.pack
+        added = superseded = counted = 0
+        for key, value in pairs:
+            at = hash(key) & TABLE_MASK
+            piece = newest[at]
+            old = piece.get(key)
+            if old is None:
+                self._come_to_life(key)
+                record = pack(len(key), revision, revision, 1, 0) + key + value
+                added += digest(record)
+            else:
+                created, modified, version = lineage(old)
+                assert modified < revision
+                past = pasts[at].get(key)
+                if past is None:
+                    past = pasts[at][key] = Past((old,))
+                    past.digest = digest(old)
+                else:
+                    past.append(old)
+                if version:
+                    opened.keys.append(key)
+                    counted += len(old) + COUNTED_BYTES
+                    superseded += past.digest
+                else:  # a tombstone was history as soon as it was written
+                    created = revision
+                    self._dead.remove(key)
+                    self._come_to_life(key)
+                record = pack(len(key), created, revision, version + 1, 0) + key + value
+                past.digest = digest(record)
+                added += past.digest
+            piece[key] = record
+            written(record)
+        self.digest += added
+        opened.counted_bytes += counted
+        opened.digest += superseded
+
+    def _come_to_life(self, key: bytes) -> None:
+        self._living.add(key)
+        self.live_count += 1
 
     def delete(self, key: bytes) -> bool:
         """Delete ``key`` at the open revision; return whether there was one."""
@@ -204,27 +203,21 @@ class History:
         revision = self._open.revision
         assert modified < revision
         tombstone = version_bytes(key, b"", 0, revision, 0)
-        self._replace(key, old, live=True)
-        self._open.add(key, tombstone)
-        self._replaced.append(tombstone)
+        past = self._past.get(key)
+        if past is None:
+            past = self._past[key] = Past()
+            past.digest = digest(old)
+        past.append(old)
+        self._open.add(key, old, past.digest)
+        past.digest = digest(tombstone)
+        self._open.add(key, tombstone, past.digest)
+        self.digest += past.digest
         self._living.remove(key)
         self._dead.add(key)
         self.live_count -= 1
         self._newest[key] = tombstone
         self._written.append(tombstone)
         return True
-
-    def _replace(self, key: bytes, old: bytes, *, live: bool) -> None:
-        """Put what was the newest version of ``key`` with its past."""
-        if live:
-            self._open.add(key, old)
-            self._replaced.append(old)
-        pasts = self._past.piece(key)
-        past = pasts.get(key)
-        if past is None:
-            pasts[key] = [old]
-        else:
-            past.append(old)
 
     def commit(self) -> tuple[bytes, ...]:
         """Close the open revision if it changed anything, compact and remove; return the changes."""
@@ -233,13 +226,11 @@ class History:
             self._written.clear()
             closed = self._open
             self.revision = closed.revision
-            self.digest = (self.digest + digest_sum(changes)) & DIGEST_MASK
+            self.digest &= DIGEST_MASK
             if not closed.keys:
                 closed.revision += 1
             else:
                 self._open = Superseded(closed.revision + 1, [])
-                closed.digest = digest_sum(self._replaced)
-                self._replaced.clear()
                 self._retained.append(closed)
                 self._retained_bytes += closed.counted_bytes
             self.compact()
@@ -269,25 +260,45 @@ class History:
         garbage = self._garbage
         while count > 0 and garbage and garbage[0].revision <= safe:
             oldest = garbage[0]
-            while oldest.keys and count > 0:
-                self._prune(oldest.keys.pop(), safe)
-                count -= 1
+            keys = oldest.keys[-count:]
+            del oldest.keys[-count:]
+            self._prune(keys, safe)
+            count -= len(keys)
             if not oldest.keys:
                 self._garbage_bytes -= oldest.counted_bytes
                 garbage.popleft()
         if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
             self._break_pins(safe)
 
-    def _prune(self, key: bytes, safe: int) -> None:
+    def _prune(self, keys: list[bytes], safe: int) -> None:
+        """Drop what was history at ``safe`` of keys that one revision made history."""
+        newest, pasts = self._newest.pieces, self._past.pieces
+        for key in keys:
+            at = hash(key) & TABLE_MASK
+            past = pasts[at].get(key)
+            if past:
+                following = past[1] if len(past) > 1 else newest[at][key]
+                _, modified, version = lineage(following)
+                if version and modified <= safe:
+                    # Nearly always: one write after another. What else of it is history was made so
+                    # by another revision, whose turn comes.
+                    del past[0]
+                    if not past:
+                        del pasts[at][key]
+                    continue
+            self._prune_thoroughly(key, safe)
+
+    def _prune_thoroughly(self, key: bytes, safe: int) -> None:
+        """Drop all that was history of ``key``, tombstones included."""
         newest = self._newest.get(key)
         if newest is None:
             return
         _, modified, version = lineage(newest)
-        pasts = self._past.piece(key)
+        pasts = self._past.pieces[hash(key) & TABLE_MASK]
         past = pasts.get(key)
         if modified > safe:
             if past is not None:
-                _forget(past, newest, safe)
+                past.forget(newest, safe)
                 if not past:
                     del pasts[key]
             return
@@ -339,18 +350,19 @@ class History:
         _, _, version = lineage(newest)
         (self._living if version else self._dead).add(key)
         self._newest[key] = newest
-        self.digest += digest(newest)
         self.live_count += version > 0
-        if past:
-            self._past[key] = past
-            self.digest += digest_sum(past)
+        hashed = 0
         for record, following in pairwise((*past, newest, None)):
             assert record is not None
+            hashed = digest(record)
+            self.digest += hashed
             at = superseded_at(record, following)
             if at < NEVER:
                 superseded = self._filling.setdefault(at, Superseded(at, []))
-                superseded.add(key, record)
-                superseded.digest += digest(record)
+                superseded.add(key, record, hashed)
+        if past:
+            kept = self._past[key] = Past(past)
+            kept.digest = hashed
 
     def loaded(self, revision: int, compact_revision: int, retention: Retention) -> None:
         """Close the filling: what is superseded is put in the order of its revisions."""
@@ -362,29 +374,3 @@ class History:
         self._retained = deque(self._filling[at] for at in sorted(self._filling))
         self._retained_bytes = sum(one.counted_bytes for one in self._retained)
         self._filling = {}
-
-
-def _forget(past: list[bytes], newest: bytes, safe: int) -> None:
-    """Drop from the past of a key what was history at ``safe``; costs as much as is dropped."""
-    dead, count = 0, len(past)
-    while dead < count:
-        following = past[dead + 1] if dead + 1 < count else newest
-        # What came before a version that is history itself is history, too: only the last one
-        # before `safe` has to be looked at, which is history where it is a tombstone.
-        if mod_revision(following) > safe:
-            _, modified, version = lineage(past[dead])
-            if version or modified > safe:
-                break
-        dead += 1
-    del past[:dead]
-
-
-def superseded_at(record: bytes, following: bytes | None) -> int:
-    """Return the revision from which a version is history, NEVER for a live one.
-
-    :param following: the next version of its key, None for none
-    """
-    _, modified, version = lineage(record)
-    if not version:
-        return modified
-    return NEVER if following is None else mod_revision(following)

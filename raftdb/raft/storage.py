@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from raftdb.errors import Compacted
 from raftdb.raft.types import (
+    ENTRY_OVERHEAD_BYTES,
     ConfChange,
     ConfState,
     Entry,
@@ -142,7 +143,13 @@ class MemoryStorage:
 
     def bytes_from(self, lo: int) -> int:
         """Return the sizes of all entries from ``lo`` on, ``first_index() <= lo``, together."""
-        return sum(entry.size for entry in self._made(lo, self.last_index() + 1))
+        payloads = self._payloads[lo - self.first_index() :]
+        return sum(
+            ENTRY_OVERHEAD_BYTES + len(payload)
+            if isinstance(payload, bytes)
+            else Entry(0, 0, b"", payload).size
+            for payload in payloads
+        )
 
     def snapshot(self) -> SnapshotMetadata:
         """Return the newest snapshot's metadata."""

@@ -6,10 +6,11 @@ touched by the filler thread only.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
@@ -17,6 +18,9 @@ from raftdb.raft.types import EntryID, SnapshotMetadata
 from raftdb.storage.files import File
 from raftdb.storage.snapshot_file import Prelude, SnapshotFileReader, SnapshotFileWriter
 from raftdb.storage.snapshots import SnapshotStore, check_cluster, discard_part
+
+READ_BYTES = 1 << 20
+"""About how much of a snapshot is read in one piece of work."""
 
 
 class SnapshotWriting:
@@ -95,14 +99,34 @@ class SnapshotReading:
         self._store = store
         self._file = file
         self._reader = SnapshotFileReader(file, path, store.limits)
+        self._read: deque[tuple[str, bytes] | None] = deque()
         self._open = True
 
     def read(self) -> Deferred[tuple[str, bytes] | None]:
         """Fire with the next (section, chunk) in the order of writing, or None at the end.
 
+        Several are read at a time: to go to the filler and back costs as much as to take a chunk in.
         Fails with :class:`Corrupt` where the file is not what was written.
         """
-        return self._store.run(self._reader.read)
+        if self._read:
+            return succeed(self._read.popleft())
+        return self._store.run(self._read_ahead).addCallback(self._took)
+
+    def _read_ahead(self) -> list[tuple[str, bytes] | None]:
+        """Read chunks until they are :data:`READ_BYTES` or the end is reached. Blocks."""
+        pieces: list[tuple[str, bytes] | None] = []
+        bytes_count = 0
+        while bytes_count < READ_BYTES:
+            piece = self._reader.read()
+            pieces.append(piece)
+            if piece is None:
+                break
+            bytes_count += len(piece[1])
+        return pieces
+
+    def _took(self, pieces: list[tuple[str, bytes] | None]) -> tuple[str, bytes] | None:
+        self._read.extend(pieces)
+        return self._read.popleft()
 
     def close(self) -> None:
         """Let go of the file; again is allowed."""

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from random import Random
+from typing import TypeVar
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from raftdb.errors import Compacted, Corrupt, LocalProtocolError, RemoteProtocolError, StorageError
 from raftdb.raft.ready import Ready
@@ -22,8 +25,11 @@ from raftdb.simulation.workbench import (
     send_snapshot,
     take_snapshot,
 )
-from raftdb.storage import DurableStorage, Identity
+from raftdb.storage import DataDirectory, DurableStorage, Identity
+from raftdb.storage.limits import run_here
 from raftdb.storage.snapshots import snapshot_name
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -104,6 +110,30 @@ class TestWriting:
         outcome(writer.commit())
         assert bench.snapshot_names() == [snapshot_name(EntryID(1, 60))]
         assert storage.snapshot_index == 60
+
+
+class TestReading:
+    """To go to the filler and back costs as much as to take a chunk in."""
+
+    def test_brings_many_chunks_at_a_time(self, bench: Workbench, storage: DurableStorage) -> None:
+        """About a mebibyte in one piece of work, in order, and the end with them."""
+        chunks = [("kv", bytes((number,)) * 100_000) for number in range(25)]
+        writer = storage.create_snapshot(metadata_at(20))
+        for section, chunk in chunks:
+            outcome(writer.write(section, chunk))
+        outcome(writer.commit())
+        bench.disk.kill_process()
+        trips: list[None] = []
+
+        def fill(work: Callable[[], T], /) -> Deferred[T]:
+            trips.append(None)
+            return run_here(work)
+
+        directory = DataDirectory.open(bench.files, bench.path)
+        storage = directory.recover(run=run_here, fill=fill, limits=bench.limits)
+        trips.clear()
+        assert read_snapshot(storage, EntryID(1, 20)) == chunks
+        assert len(trips) == 1 + 3 + 2, "to open it, to read it, to close it and clean up"
 
 
 class TestDamage:

@@ -168,8 +168,11 @@ def encode_command(command: Command) -> bytes:
     match command:
         case Put(pairs=pairs):
             parts = [_HEAD.pack(COMMAND_VERSION, _PUT), _U32.pack(len(pairs))]
+            add, pack = parts.append, _PAIR.pack
             for key, value in pairs:
-                parts += (_PAIR.pack(len(key), len(value)), key, value)
+                add(pack(len(key), len(value)))
+                add(key)
+                add(value)
         case Delete(keys=keys):
             parts = [_HEAD.pack(COMMAND_VERSION, _DELETE), _U32.pack(len(keys))]
             for key in keys:

@@ -10,6 +10,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
+import msgspec
+
 from raftdb.errors import RemoteProtocolError
 
 ENVELOPE_FORMAT = 1
@@ -43,7 +45,7 @@ class Session(NamedTuple):
     sequence: int
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A decoded log entry.
 
     :param machine: whom the command is for

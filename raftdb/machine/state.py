@@ -90,14 +90,15 @@ class ReplicatedState:
             command that is refused and changed nothing, to be raised there
         :raises UnknownCommand: where this version cannot know what to do; the node must stop
         """
-        self._move_to(index)
+        passes = self._move_to(index)
         result: object = None
         if envelope:
             try:
                 result = self._dispatch(index, decode_envelope(envelope))
             except RemoteProtocolError as error:
                 raise UnknownCommand(index, str(error)) from error
-        self._moved()
+        if passes:
+            self._moved()
         return result
 
     def apply_conf_change(self, index: int, context: bytes, conf_state: ConfState) -> ConfState:
@@ -105,21 +106,26 @@ class ReplicatedState:
 
         :raises UnknownCommand: where the context is not what this version knows
         """
-        self._move_to(index)
+        passes = self._move_to(index)
         try:
             self.members.apply_conf_change(context, conf_state)
         except RemoteProtocolError as error:
             raise UnknownCommand(index, str(error)) from error
-        self._moved()
+        if passes:
+            self._moved()
         return conf_state
 
-    def _move_to(self, index: int) -> None:
+    def _move_to(self, index: int) -> bool:
+        """Stand at ``index``; return whether a checkpoint is passed, one in a thousand times."""
         assert index > self.applied_index, "an entry is applied once, in order"
-        # Entries without data change nothing: a checkpoint among them is taken with the next.
-        passed = self.comparison.passed(self.applied_index, index - 1)
-        if passed is not None:
-            self.comparison.keep(passed, self.state_hash)
+        passes = self.comparison.passed(self.applied_index, index) is not None
+        if passes:
+            # Entries without data change nothing: a checkpoint among them is taken with the next.
+            passed = self.comparison.passed(self.applied_index, index - 1)
+            if passed is not None:
+                self.comparison.keep(passed, self.state_hash)
         self.applied_index = index
+        return passes
 
     def _moved(self) -> None:
         if self.comparison.passed(self.applied_index - 1, self.applied_index) is not None:

@@ -130,10 +130,14 @@ class KeyApp:
         pairs = decode_json(_PAIRS, body, 'an object of strings, as in {"name": "value"}')
         if len(pairs) > self._limits.pairs_max:
             raise TooLarge(f"{len(pairs)} keys; one write takes {self._limits.pairs_max}")
-        return tuple(
-            (check_key(key.encode(), self._limits.key_bytes_max), value.encode())
-            for key, value in pairs.items()
-        )
+        bytes_max = self._limits.key_bytes_max
+        checked = []
+        for key, value in pairs.items():
+            name = key.encode()
+            if not 0 < len(name) <= bytes_max:  # as nearly never: a call costs more than all else
+                check_key(name, bytes_max)
+            checked.append((name, value.encode()))
+        return tuple(checked)
 
 
 def _deferred(result: Awaitable[T]) -> Deferred[T]:

@@ -31,8 +31,9 @@ class TestEnvelope:
     )
     def test_round_trip(self, envelope: Envelope) -> None:
         """Every envelope comes back."""
-        machine, wall_ms, session, body = envelope
-        data = encode_envelope(machine, body, wall_ms=wall_ms, session=session)
+        data = encode_envelope(
+            envelope.machine, envelope.body, wall_ms=envelope.wall_ms, session=envelope.session
+        )
         assert decode_envelope(data) == envelope
 
     @pytest.mark.parametrize(

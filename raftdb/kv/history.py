@@ -18,9 +18,8 @@ no past, and memory per key counts.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, pairwise
 
@@ -104,9 +103,8 @@ class History:
         """Return what ``key`` was at ``revision``, ``compact_revision <= revision``."""
         record = self._newest.get(key)
         if record is not None and mod_revision(record) > revision:
-            past = self._past.get(key) or ()
-            place = bisect_right(past, revision, key=mod_revision) - 1
-            record = past[place] if place >= 0 else None
+            past = self._past.get(key)
+            record = None if past is None else past.at(revision)
         if record is None:
             return None
         kv = decode_version(record)
@@ -155,6 +153,8 @@ class History:
         revision = opened.revision
         newest, pasts = self._newest.pieces, self._past.pieces
         written = self._written.append
+        made_history = opened.keys
+        assert isinstance(made_history, list), "what is closed takes nothing more"
         pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
         for key, value in pairs:
@@ -170,12 +170,11 @@ class History:
                 assert modified < revision
                 past = pasts[at].get(key)
                 if past is None:
-                    past = pasts[at][key] = Past((old,))
-                    past.digest = digest(old)
+                    past = pasts[at][key] = Past(old, digest(old))
                 else:
-                    past.append(old)
+                    past.add(old)
                 if version:
-                    opened.keys.append(key)
+                    made_history.append(key)
                     counted += len(old) + COUNTED_BYTES
                     superseded += past.digest
                 else:  # a tombstone was history as soon as it was written
@@ -210,9 +209,9 @@ class History:
         tombstone = version_bytes(key, b"", 0, revision, 0)
         past = self._past.get(key)
         if past is None:
-            past = self._past[key] = Past()
-            past.digest = digest(old)
-        past.append(old)
+            past = self._past[key] = Past(old, digest(old))
+        else:
+            past.add(old)
         self._open.add(key, old, past.digest)
         past.digest = digest(tombstone)
         self._open.add(key, tombstone, past.digest)
@@ -236,6 +235,7 @@ class History:
                 closed.revision += 1
             else:
                 self._open = Superseded(closed.revision + 1, [])
+                closed.close()
                 self._retained.append(closed)
                 self._retained_bytes += closed.counted_bytes
             self.compact()
@@ -266,7 +266,7 @@ class History:
         while count > 0 and garbage and garbage[0].revision <= safe:
             oldest = garbage[0]
             keys = oldest.keys[-count:]
-            del oldest.keys[-count:]
+            oldest.keys = oldest.keys[:-count]
             self._prune(keys, safe)
             count -= len(keys)
             if not oldest.keys:
@@ -275,21 +275,26 @@ class History:
         if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
             self._break_pins(safe)
 
-    def _prune(self, keys: list[bytes], safe: int) -> None:
+    def _prune(self, keys: Sequence[bytes], safe: int) -> None:
         """Drop what was history at ``safe`` of keys that one revision made history."""
         newest, pasts = self._newest.pieces, self._past.pieces
         unpack_lineage = LINEAGE.unpack_from
         for key in keys:
             at = hash(key) & TABLE_MASK
             past = pasts[at].get(key)
-            if past:
-                following = past[1] if len(past) > 1 else newest[at][key]
+            if past is not None:
+                older = past.older
+                if older:
+                    following = older[1] if len(older) > 1 else past.last
+                else:
+                    following = newest[at][key]
                 _, modified, version = unpack_lineage(following)
                 if version and modified <= safe:
                     # Nearly always: one write after another. What else of it is history was made so
                     # by another revision, whose turn comes.
-                    del past[0]
-                    if not past:
+                    if older:
+                        past.drop(1)
+                    else:
                         del pasts[at][key]
                     continue
             self._prune_thoroughly(key, safe)
@@ -303,10 +308,8 @@ class History:
         pasts = self._past.pieces[hash(key) & TABLE_MASK]
         past = pasts.get(key)
         if modified > safe:
-            if past is not None:
-                past.forget(newest, safe)
-                if not past:
-                    del pasts[key]
+            if past is not None and past.forget(newest, safe):
+                del pasts[key]
             return
         if past is not None:
             del pasts[key]
@@ -367,8 +370,7 @@ class History:
                 superseded = self._filling.setdefault(at, Superseded(at, []))
                 superseded.add(key, record, hashed)
         if past:
-            kept = self._past[key] = Past(past)
-            kept.digest = hashed
+            self._past[key] = Past.of(past, hashed)
 
     def loaded(self, revision: int, compact_revision: int, retention: Retention) -> None:
         """Close the filling: what is superseded is put in the order of its revisions."""
@@ -378,5 +380,7 @@ class History:
         self.digest &= DIGEST_MASK
         self._open = Superseded(revision + 1, [])
         self._retained = deque(self._filling[at] for at in sorted(self._filling))
+        for one in self._retained:
+            one.close()
         self._retained_bytes = sum(one.counted_bytes for one in self._retained)
         self._filling = {}

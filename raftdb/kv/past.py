@@ -5,6 +5,9 @@ Owns which version is superseded when and what it counts, and knows no table of 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
 import msgspec
 
 from raftdb.kv.values import VERSION_HEADER_BYTES, lineage, mod_revision
@@ -14,6 +17,9 @@ VERSION_OVERHEAD_BYTES = 128
 
 COUNTED_BYTES = VERSION_OVERHEAD_BYTES - VERSION_HEADER_BYTES
 """What it counts besides its encoded bytes."""
+
+SHORT_MAX = 16
+"""Versions that are kept as a tuple; more are a list, which is not copied when it grows."""
 
 NEVER = 2**64
 """The revision at which a live version is superseded: none yet."""
@@ -25,47 +31,105 @@ class Superseded(msgspec.Struct, gc=False):
     A version is superseded by the next one of its key; a tombstone by itself, because a reader at
     or after its revision finds nothing with it or without it.
 
-    :param keys: whose versions they are, each once
+    :param keys: whose versions they are, each once; a tuple once it is closed, for the garbage
+        collector leaves a tuple of bytes alone and walks a list each time
     :param digest: the sum of the hashes of these versions, not reduced
     """
 
     revision: int
-    keys: list[bytes]
+    keys: list[bytes] | tuple[bytes, ...]
     counted_bytes: int = 0
     digest: int = 0
 
     def add(self, key: bytes, record: bytes, digest: int) -> None:
         """Count one version; a deletion counts two of one key, noted once."""
-        if not self.keys or self.keys[-1] != key:
-            self.keys.append(key)
+        keys = self.keys
+        assert isinstance(keys, list), "what is closed takes nothing more"
+        if not keys or keys[-1] != key:
+            keys.append(key)
         self.counted_bytes += len(record) + COUNTED_BYTES
         self.digest += digest
 
+    def close(self) -> None:
+        """Take nothing more."""
+        self.keys = tuple(self.keys)
 
-class Past(list[bytes]):
-    """The versions of one key before its newest, oldest first.
 
-    :ivar digest: the hash of the *newest* version, which the next overwrite needs. Remembered here
-        it spares one hash of two, and takes memory only for keys that have a past anyway.
+class Past(msgspec.Struct, gc=False):
+    """The versions of one key before its newest, at least one.
+
+    Some hundred thousand keys with a past of one version are common. Were they lists, a collection
+    of garbage would walk them all and stop everything for 50 ms; of this it sees nothing.
+
+    :param last: the last of them
+    :param digest: the hash of the *newest* version, which the next overwrite needs. Remembered here
+        it spares one hash of two, and takes memory only for keys that have a past anyway
+    :param older: those before the last, oldest first; a list if they are many
     """
 
-    __slots__ = ("digest",)
-
+    last: bytes
     digest: int
+    older: tuple[bytes, ...] | list[bytes] = ()
 
-    def forget(self, newest: bytes, safe: int) -> None:
-        """Drop what was history at the revision ``safe``; costs as much as is dropped."""
-        dead, count = 0, len(self)
-        while dead < count:
-            following = self[dead + 1] if dead + 1 < count else newest
-            # What came before a version that is history itself is history, too: only the last one
-            # before `safe` has to be looked at, which is history where it is a tombstone.
-            if mod_revision(following) > safe:
-                _, modified, version = lineage(self[dead])
-                if version or modified > safe:
-                    break
+    @classmethod
+    def of(cls, versions: Sequence[bytes], digest: int) -> Past:
+        """Make one of ``versions``, oldest first."""
+        past = cls(versions[0], digest)
+        for version in versions[1:]:
+            past.add(version)
+        return past
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.older
+        yield self.last
+
+    def at(self, revision: int) -> bytes | None:
+        """Return the version written last by ``revision``, None for none."""
+        if mod_revision(self.last) <= revision:
+            return self.last
+        place = bisect_right(self.older, revision, key=mod_revision) - 1
+        return self.older[place] if place >= 0 else None
+
+    def add(self, version: bytes) -> None:
+        """Put one more behind the others."""
+        older = self.older
+        if isinstance(older, list):
+            older.append(self.last)
+        elif len(older) < SHORT_MAX:
+            self.older = (*older, self.last)
+        else:
+            self.older = [*older, self.last]
+        self.last = version
+
+    def drop(self, count: int) -> None:
+        """Forget the first ``count``, but never the last."""
+        if isinstance(self.older, list):
+            del self.older[:count]
+        else:
+            self.older = self.older[count:]
+
+    def forget(self, newest: bytes, safe: int) -> bool:
+        """Drop what was history at the revision ``safe``; return whether that would be all of it.
+
+        Costs as much as is dropped. The last is never dropped: let go of all then.
+        """
+        older = self.older
+        dead, count = 0, len(older)
+        while dead < count and _is_history(
+            older[dead], older[dead + 1] if dead + 1 < count else self.last, safe
+        ):
             dead += 1
-        del self[:dead]
+        self.drop(dead)
+        return dead == count and _is_history(self.last, newest, safe)
+
+
+def _is_history(version: bytes, following: bytes, safe: int) -> bool:
+    # What came before a version that is history itself is history, too: only the last one before
+    # `safe` has to be looked at, which is history where it is a tombstone.
+    if mod_revision(following) <= safe:
+        return True
+    _, modified, count = lineage(version)
+    return not count and modified <= safe
 
 
 def superseded_at(record: bytes, following: bytes | None) -> int:

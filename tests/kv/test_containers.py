@@ -123,3 +123,19 @@ class TestBoundedSteps:
         assert not any(map(gc.is_tracked, history._newest.pieces))
         assert not any(map(gc.is_tracked, history._living._blocks))
         assert not gc.is_tracked(history.kept(b"00007", revision=1, floor=0)[0])
+
+    def test_nor_has_it_in_the_past(self) -> None:
+        """Overwritten keys, whose versions wait for their removal, add nothing to a collection."""
+        store = KeyValueStore()
+        counts = []
+        for value in (b"1", b"2", b"3"):
+            for first in range(0, 5_000, 100):
+                names = (b"%05d" % n for n in range(first, first + 100))
+                store.apply(Put(tuple((name, value) for name in names)))
+            gc.collect()
+            counts.append(len(gc.get_objects()))
+        assert counts[2] - counts[0] < 1_000, "5,000 keys with a past of two versions each"
+        history = store._history
+        assert not any(map(gc.is_tracked, history._past.pieces))
+        assert len(history._retained) == 100
+        assert not any(gc.is_tracked(one.keys) for one in history._retained)

@@ -53,7 +53,10 @@ class Process:
                 stdout=subprocess.PIPE if talks else out,
                 stderr=out,
                 env={**os.environ, **(environment or {})},
-                start_new_session=True,  # Ctrl-C is ours; we end the others in our order
+                # Ctrl-C is ours; we end the others in our order. No session of its own: Linux shares
+                # the CPU out by session (autogroup), and where there are more of them than cores, one
+                # that has had its share waits 100 ms at a time for the others, whatever it does.
+                process_group=0,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # there are no threads yet when we start
                 text=True,
             )

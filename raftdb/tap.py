@@ -79,6 +79,12 @@ _OPTIONS = (
     _Option("waiting", "waiting_max", int, "most requests waiting for the cluster at a time"),
     _Option("request-timeout", "request_timeout_s", float, "seconds until a request is given up"),
     _Option(
+        "follower-reads",
+        "follower_reads",
+        str,
+        "redirect, or serve: a follower answers default and consistent reads of /key itself",
+    ),
+    _Option(
         "http-lane", "http_lane", str, "stock: leave every HTTP request to twisted.web's parser"
     ),
 )

@@ -191,6 +191,7 @@ class Parts:
                 answer_timeout_s=settings.request_timeout_s,
             ),
             fast=settings.http_lane == "fast",
+            serve_reads=settings.follower_reads == "serve",
         )
 
     def start(self, known: Sequence[KnownMember]) -> None:

@@ -43,6 +43,7 @@ ELECTION_TIMEOUT_MS_CEILING = 60_000
 """Beyond these a cluster without a leader would seem dead: most likely seconds were meant."""
 
 HTTP_LANES = ("fast", "stock")
+FOLLOWER_READS = ("redirect", "serve")
 
 _AT_LEAST_ONE = (
     "snapshot_entries",
@@ -79,6 +80,8 @@ class Settings:
     :param connections_max: of HTTP clients at the same time
     :param waiting_max: requests waiting for the cluster at the same time
     :param request_timeout_s: after which a client's request is given up
+    :param follower_reads: what a follower does with a ``/key`` read that is not ``stale``:
+        ``redirect`` it to the leader, or ``serve`` it after asking the leader for the read index
     :param http_lane: ``fast`` lets plain requests go past twisted.web's parser, ``stock`` none
     """
 
@@ -101,6 +104,7 @@ class Settings:
     connections_max: int = 900
     waiting_max: int = 512
     request_timeout_s: float = 10.0
+    follower_reads: str = "redirect"
     http_lane: str = "fast"
 
     def __post_init__(self) -> None:
@@ -114,6 +118,8 @@ class Settings:
                 raise InvalidRequest(f"{_option(name)} must be at least 1")
         if self.http_lane not in HTTP_LANES:
             raise InvalidRequest(f"--http-lane must be {' or '.join(HTTP_LANES)}")
+        if self.follower_reads not in FOLLOWER_READS:
+            raise InvalidRequest(f"--follower-reads must be {' or '.join(FOLLOWER_READS)}")
         self._check_nesting()
 
     def _check_addresses(self) -> None:

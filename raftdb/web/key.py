@@ -1,7 +1,8 @@
 """``/key``: the dialect of the program raftdb re-implements, status, body and headers alike.
 
 Reads at ``default`` and ``consistent`` and all writes are the leader's business: elsewhere they
-are redirected, so that ``curl -L`` works with every verb at every node.
+are redirected, so that ``curl -L`` works with every verb at every node. An operator may have each
+node answer reads by itself instead.
 """
 
 from __future__ import annotations
@@ -48,14 +49,19 @@ class KeyApp:
     :param database: what is read and written
     :param limits: what a request may ask for
     :param text: writes values
+    :param serve_reads: answer every read here, where this node does not lead after asking the
+        leader for the index to wait for (Thesis, 6.4), instead of redirecting
     """
 
     app = Router()
 
-    def __init__(self, database: Database, limits: Limits, text: LongText) -> None:
+    def __init__(
+        self, database: Database, limits: Limits, text: LongText, *, serve_reads: bool = False
+    ) -> None:
         self._database = database
         self._limits = limits
         self._text = text
+        self._serve_reads = serve_reads
 
     @app.at("/key", "POST")
     @app.at("/key/", "POST")
@@ -86,7 +92,7 @@ class KeyApp:
         found = self._database.look_up(
             name,
             level,
-            leader_only=level is not Level.STALE,
+            leader_only=level is not Level.STALE and not self._serve_reads,
             timeout_s=self._limits.answer_timeout_s,
         )
         if isinstance(found, Deferred):

@@ -45,6 +45,7 @@ def make_resource(
     unready: Callable[[], str | None],
     limits: Limits,
     budget: Budget,
+    serve_reads: bool = False,
     further: Sequence[App] = (),
 ) -> Dispatcher:
     """Make the resource that answers everything.
@@ -56,11 +57,12 @@ def make_resource(
     :param unready: why ``/readyz`` answers 503, or None
     :param limits: what a request may ask for
     :param budget: of bytes, for all clients together
+    :param serve_reads: whether ``/key`` answers all reads here, see :class:`~raftdb.web.key.KeyApp`
     :param further: more groups of routes
     """
     pacer = Pacer(clock)
     apps: tuple[App, ...] = (
-        KeyApp(database, limits, LongText(pacer)),
+        KeyApp(database, limits, LongText(pacer), serve_reads=serve_reads),
         JoinApp(membership),
         KVApp(database, limits),
         ClusterApp(membership, status=status, unready=unready),
@@ -81,6 +83,7 @@ def make_site(
     limits: Limits | None = None,
     access_log: str | None = None,
     fast: bool = True,
+    serve_reads: bool = False,
     further: Sequence[App] = (),
 ) -> LimitedSite:
     """Make the site to listen with; the arguments are those of :func:`make_resource`.
@@ -99,6 +102,7 @@ def make_site(
         unready=unready,
         limits=limits,
         budget=budget,
+        serve_reads=serve_reads,
         further=further,
     )
     take = resource.take if fast and access_log is None else None

@@ -310,7 +310,9 @@ class Served:
     Requests go through the real site, channel and request: limits and all.
     """
 
-    def __init__(self, limits: Limits | None = None, *, fast: bool = True) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, fast: bool = True, serve_reads: bool = False
+    ) -> None:
         self.clock = TurnClock()
         self.database = MemoryDatabase()
         self.membership = MemoryMembership(self.database)
@@ -323,6 +325,7 @@ class Served:
             unready=lambda: self.unready,
             limits=limits,
             fast=fast,
+            serve_reads=serve_reads,
         )
         self.site.startFactory()
         self.agent = RequestTraversalAgent(self.site.resource)

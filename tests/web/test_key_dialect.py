@@ -353,6 +353,32 @@ class TestFollower:
         assert served.ask("GET", "/key/k").body == b"node is not the leader\n"
 
 
+class TestFollowerThatServesReads:
+    """A node that was told to answer reads itself, see ``--follower-reads``."""
+
+    @pytest.fixture
+    def serving(self, serve_either: type[Served], fast: bool) -> Served:
+        """Make a follower with something to read."""
+        served = serve_either(fast=fast, serve_reads=True)
+        served.ask("POST", "/key", b'{"k":"v"}')
+        served.database.role = "follower"
+        return served
+
+    @pytest.mark.parametrize("level", list(Level))
+    def test_answers_at_every_level(self, serving: Served, level: Level) -> None:
+        """With the level that was asked for, which the database has to keep."""
+        reply = serving.ask("GET", f"/key/k?level={level.value}")
+        assert (reply.status, reply.body) == (200, b'{"k":"v"}')
+        assert serving.database.reads == [(b"k", level, False)]
+
+    @pytest.mark.parametrize(("method", "target"), [("POST", "/key"), ("DELETE", "/key/k")])
+    def test_writes_are_redirected_all_the_same(
+        self, serving: Served, method: str, target: str
+    ) -> None:
+        """Nobody but the leader writes."""
+        assert serving.ask(method, target, b'{"a":"b"}').header("Location") == LEADER + target
+
+
 class TestNoLeader:
     """A node that knows no leader."""
 

@@ -180,7 +180,7 @@ class DataDirectory:
                 0,
                 f"the log begins after {log.replay.base}, and no snapshot reaches it; {ADVICE}",
             )
-        recovered = rewrite_log(files, log_directory, log)
+        recovered = rewrite_log(files, log_directory, log, limits)
         kept = delete_unusable(files, directory, usable, limits.snapshots_kept)
         return DurableStorage(
             identity=identity,
@@ -224,12 +224,12 @@ class DataDirectory:
             previous=ZERO,
             hard_state=HardState(),
         )
-        spare = Spare(os.path.join(directory, spare_name(0)), header.size)
+        spare = Spare(os.path.join(directory, spare_name(0)), 0, header.size)
         make_zeroed(files, spare.path, spare.size)
         path = os.path.join(directory, segment_name(1))
         file, chain = begin_segment(files, directory, path, spare, header)
         tail = Tail(file, path, header, HEADER_BYTES, 1, chain)
-        recovered = Recovered(Replay(), [Held(1, 0)], tail)
+        recovered = Recovered(Replay(), [Held(1, 0)], tail, [])
         wal = Wal(files, directory, recovered=recovered, limits=limits, entropy=entropy)
         if record.hard_state is not None or record.entries:
             wal.append(record)()

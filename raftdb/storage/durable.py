@@ -7,7 +7,6 @@ Every method here is for the reactor's thread.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -23,7 +22,7 @@ from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits
 from raftdb.storage.record import Record
 from raftdb.storage.snapshots import SnapshotStore
-from raftdb.storage.space import Spare
+from raftdb.storage.space import NO_ROOM, Spare
 from raftdb.storage.transfers import (
     SnapshotReading,
     SnapshotReceiving,
@@ -214,7 +213,7 @@ class DurableStorage:
         """Wait for the next write, or the next deletion, where there is no room; else give up."""
         self._filling = False
         error = failure.value
-        if not (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}):
+        if not (isinstance(error, OSError) and error.errno in NO_ROOM):
             self._broke(failure)
 
     def _dropped(self, _: None) -> None:

@@ -19,6 +19,7 @@ from raftdb.codec import decode_entries, decode_hard_state, decode_snapshot_meta
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
 from raftdb.storage.batch import FORMAT, Kind, Place, read_header, read_payload
 from raftdb.storage.files import File, FileSystem
+from raftdb.storage.limits import StorageLimits
 from raftdb.storage.record import Record, split_record
 from raftdb.storage.replay import Replay
 from raftdb.storage.segment import (
@@ -32,7 +33,7 @@ from raftdb.storage.segment import (
     segment_name,
     segment_number,
 )
-from raftdb.storage.space import make_zeroed
+from raftdb.storage.space import NO_ROOM, Spare, make_zeroed, spares_left
 from raftdb.storage.tail import later_batch, objection, used_bytes
 
 _KINDS = frozenset(Kind)
@@ -65,11 +66,15 @@ class Tail(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """A log that may be written on."""
+    """A log that may be written on.
+
+    :param spares: that the process before left behind
+    """
 
     replay: Replay
     held: list[Held]
     tail: Tail
+    spares: list[Spare]
 
 
 class _End(NamedTuple):
@@ -132,21 +137,34 @@ def read_log(files: FileSystem, directory: str, owner: Owner) -> ReadLog:
     )
 
 
-def rewrite_log(files: FileSystem, directory: str, log: ReadLog) -> Recovered:
+def rewrite_log(
+    files: FileSystem, directory: str, log: ReadLog, limits: StorageLimits
+) -> Recovered:
     """Copy the valid part of the last segment into a new file that takes its place [4].
 
-    Spares are removed first: they may have held the very room that the copy needs.
+    Spares are kept, unless they hold the very room that the copy needs.
     """
-    for name in log.leftovers:
-        files.unlink(os.path.join(directory, name))
+    spares = spares_left(files, directory, log.leftovers, limits)
+    kept = [spare.path for spare in spares]
+    for path in [os.path.join(directory, name) for name in log.leftovers]:
+        if path not in kept:
+            files.unlink(path)
     header, end = log.header, log.end
     path = os.path.join(directory, segment_name(header.number))
     copy = os.path.join(directory, copy_name(header.number))
-    make_zeroed(files, copy, header.size, log.valid)
+    try:
+        make_zeroed(files, copy, header.size, log.valid)
+    except OSError as error:
+        if error.errno not in NO_ROOM or not spares:
+            raise
+        for spare in spares:
+            files.unlink(spare.path)
+        spares = []
+        make_zeroed(files, copy, header.size, log.valid)
     files.rename(copy, path)
     files.fsync_dir(directory)
     tail = Tail(files.open(path), path, header, end.offset, end.sequence, end.chain)
-    return Recovered(log.replay, log.held, tail)
+    return Recovered(log.replay, log.held, tail, spares)
 
 
 def has_history(files: FileSystem, path: str) -> bool:

@@ -82,6 +82,11 @@ def spare_name(number: int) -> str:
     return f"{number:0{_NAME_DIGITS}d}{_SPARE_SUFFIX}"
 
 
+def unfinished_spare_name(number: int) -> str:
+    """Return the file name of a spare until all of it is durable."""
+    return f"{number:0{_NAME_DIGITS}d}.new{_SPARE_SUFFIX}"
+
+
 def copy_name(number: int) -> str:
     """Return the file name under which recovery rewrites a segment."""
     return f"{number:0{_NAME_DIGITS}d}{_COPY_SUFFIX}"
@@ -89,7 +94,16 @@ def copy_name(number: int) -> str:
 
 def segment_number(name: str) -> int | None:
     """Return the number in a segment's file name, or None for any other name."""
-    digits = name.removesuffix(_SUFFIX)
+    return _number(name, _SUFFIX)
+
+
+def spare_number(name: str) -> int | None:
+    """Return the number in a spare's file name, or None for any other name."""
+    return _number(name, _SPARE_SUFFIX)
+
+
+def _number(name: str, suffix: str) -> int | None:
+    digits = name.removesuffix(suffix)
     if digits == name or len(digits) != _NAME_DIGITS or not digits.isdecimal():
         return None
     return int(digits)

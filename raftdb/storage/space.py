@@ -7,20 +7,36 @@ used, so that writing a batch changes neither its length nor its extents, and fd
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
 from raftdb.storage.files import File, FileSystem
 from raftdb.storage.limits import StorageLimits
-from raftdb.storage.segment import SegmentHeader, encode_header
+from raftdb.storage.segment import (
+    HEADER_BYTES,
+    SegmentHeader,
+    encode_header,
+    spare_name,
+    spare_number,
+    unfinished_spare_name,
+)
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a file system says that is full, or that its user has filled."""
 
 _ZEROS_BYTES = 1024 * 1024
 
 
 class Spare(NamedTuple):
-    """A file of zeros, durable, waiting to become a segment."""
+    """A file of zeros, durable, waiting to become a segment.
+
+    :param number: in its name; 0 for one that is made on the spot
+    """
 
     path: str
+    number: int
     size: int
 
 
@@ -44,16 +60,46 @@ def make_zeroed(files: FileSystem, path: str, size: int, content: bytes = b"") -
     file.close()
 
 
-def make_spare(files: FileSystem, path: str, directory: str, limits: StorageLimits) -> Spare:
+def make_spare(files: FileSystem, directory: str, number: int, limits: StorageLimits) -> Spare:
     """Make a spare segment, if the file system keeps its free bytes.
 
+    It gets its name when all of it is durable, so that the next start may take it over [4].
+
+    :param number: of the spare, 1 or more
     :raises OSError: ``ENOSPC`` where there is no room, found out before a byte is written
     """
     size = limits.segment_bytes
+    unfinished = os.path.join(directory, unfinished_spare_name(number))
     if files.free_bytes(directory) < size + limits.free_bytes_min:
-        raise OSError(errno.ENOSPC, "no room to reserve log space", path)
-    make_zeroed(files, path, size)
-    return Spare(path, size)
+        raise OSError(errno.ENOSPC, "no room to reserve log space", unfinished)
+    make_zeroed(files, unfinished, size)
+    path = os.path.join(directory, spare_name(number))
+    files.rename(unfinished, path)
+    return Spare(path, number, size)
+
+
+def spares_left(
+    files: FileSystem, directory: str, names: Iterable[str], limits: StorageLimits
+) -> list[Spare]:
+    """Return the spares that an earlier process made and did not use.
+
+    Not those that were to become a segment when it died: the header is written before the name.
+    Nor number 0, which is made on the spot, under its name from the start.
+    """
+    found: list[Spare] = []
+    for name in names:
+        number = spare_number(name)
+        if not number or len(found) == limits.spare_segments:
+            continue
+        path = os.path.join(directory, name)
+        file = files.open(path)
+        try:
+            untouched = file.read_at(0, HEADER_BYTES) == bytes(HEADER_BYTES)
+            if untouched and file.size() == limits.segment_bytes:
+                found.append(Spare(path, number, limits.segment_bytes))
+        finally:
+            file.close()
+    return found
 
 
 def begin_segment(

@@ -71,8 +71,8 @@ class Wal:
         self._last = recovered.replay.last
         self._hard_state = recovered.replay.hard_state
         self._held = list(recovered.held)
-        self._spares: list[Spare] = []
-        self._spares_made = 0
+        self._spares = list(recovered.spares)
+        self._spares_made = max((spare.number for spare in self._spares), default=0)
         # The writer's side.
         self._file = tail.file
         self._path = tail.path
@@ -155,8 +155,7 @@ class Wal:
     def spare_work(self) -> Callable[[], Spare]:
         """Return the filler's work that makes the next spare."""
         self._spares_made += 1
-        path = os.path.join(self._directory, spare_name(self._spares_made))
-        return partial(make_spare, self._files, path, self._directory, self._limits)
+        return partial(make_spare, self._files, self._directory, self._spares_made, self._limits)
 
     def add_spare(self, spare: Spare) -> None:
         """Take what the filler has made."""
@@ -215,7 +214,7 @@ class Wal:
         if spare is None:
             # The filler is behind; or the batch is larger than any spare.
             path = os.path.join(self._directory, spare_name(0))
-            spare = Spare(path, header.size)
+            spare = Spare(path, 0, header.size)
             make_zeroed(self._files, path, header.size)
         self._file.close()
         self._path = os.path.join(self._directory, segment_name(header.number))

@@ -122,7 +122,7 @@ def _hard_state_lost_with_segments(patch: pytest.MonkeyPatch) -> None:
 
 
 def _nothing_rewritten(patch: pytest.MonkeyPatch) -> None:
-    def in_place(files: Any, directory: str, log: recovery.ReadLog) -> recovery.Recovered:
+    def in_place(files: Any, directory: str, log: recovery.ReadLog, _: Any) -> recovery.Recovered:
         for name in log.leftovers:
             files.unlink(posixpath.join(directory, name))
         path = posixpath.join(directory, segment_name(log.header.number))
@@ -130,7 +130,7 @@ def _nothing_rewritten(patch: pytest.MonkeyPatch) -> None:
         file = files.open(path)
         file.write_at(end.offset, bytes(log.header.size - end.offset))
         tail = recovery.Tail(file, path, log.header, end.offset, end.sequence, end.chain)
-        return recovery.Recovered(log.replay, log.held, tail)
+        return recovery.Recovered(log.replay, log.held, tail, [])
 
     _everywhere(patch, recovery, "rewrite_log", in_place)
 

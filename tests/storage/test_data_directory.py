@@ -22,6 +22,7 @@ from raftdb.simulation.workbench import (
 from raftdb.storage import DataDirectory, Identity, StorageLimits
 from raftdb.storage.failpoints import FailpointFileSystem
 from raftdb.storage.files import RealFileSystem
+from raftdb.storage.segment import unfinished_spare_name
 
 
 @pytest.fixture
@@ -285,6 +286,65 @@ class TestAFullDisk:
             for name in bench.disk.list(f"{bench.path}/wal")
         ) + len(bench.disk.contents(f"{bench.path}/identity"))
         assert log_of(bench.recover()) == entries_of(1, b"x")
+
+
+class TestSparesLeftBehind:
+    """A start does not write again what an earlier process has reserved."""
+
+    def test_are_used_by_the_next_start(self) -> None:
+        """Whether only the process ended or the power, too; none is made before one is used."""
+        points: list[str] = []
+        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append))
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        for restart in (bench.restart, bench.power_cycle):
+            bench.files.fsync_dir(f"{bench.path}/wal")
+            spares = spares_of(bench)
+            assert len(spares) == SMALL_LIMITS.spare_segments
+            points.clear()
+            storage = restart()
+            assert storage.admits(SMALL_LIMITS.segment_bytes // 4)
+            assert spares_of(bench) == spares
+            assert "before create spare" not in points
+
+    def test_hold_the_log_that_is_written_next(self, bench: Workbench) -> None:
+        """And what comes after them has other names."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        storage = bench.restart()
+        fill_log(storage, 2, 60)
+        assert len(log_of(bench.power_cycle())) == 60
+
+    def test_an_unfinished_one_is_deleted(self, bench: Workbench) -> None:
+        """Its zeros may be in the page cache alone."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        path = f"{bench.path}/wal/{unfinished_spare_name(7)}"
+        bench.disk.open(path, create=True).write_at(0, bytes(SMALL_LIMITS.segment_bytes))
+        bench.restart()
+        assert not [name for name in spares_of(bench) if "new" in name]
+
+    def test_one_that_was_to_become_a_segment_is_deleted(self, bench: Workbench) -> None:
+        """Its header is written before it gets its name."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        (spare,) = spares_of(bench)
+        bench.disk.open(f"{bench.path}/wal/{spare}").write_at(100, b"h")
+        bench.restart()
+        assert spare not in spares_of(bench)
+
+    def test_one_of_another_size_is_deleted(self, bench: Workbench) -> None:
+        """The operator has changed the size of segments."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        (spare,) = spares_of(bench)
+        bench.limits = SMALL_LIMITS._replace(segment_bytes=2 * SMALL_LIMITS.segment_bytes)
+        bench.restart()
+        assert spare not in spares_of(bench)
+
+
+def spares_of(bench: Workbench) -> list[str]:
+    return [name for name in bench.disk.list(f"{bench.path}/wal") if name.endswith(".spare")]
 
 
 class TestOneFsyncPerSave:

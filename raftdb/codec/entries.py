@@ -33,7 +33,8 @@ TAG_CONF_CHANGE: Final = 2
 
 HEADER: Final = Struct(">IBQQ")
 _LENGTH_BYTES: Final = 4
-_FIXED_BYTES: Final = HEADER.size - _LENGTH_BYTES
+_HEADER_BYTES: Final = HEADER.size
+_FIXED_BYTES: Final = _HEADER_BYTES - _LENGTH_BYTES
 
 _KINDS: Final = {kind.value: kind for kind in ConfChangeKind}
 _TRANSITIONS: Final = {transition.value: transition for transition in Transition}
@@ -84,25 +85,26 @@ def decode_entries(buffer: Buffer) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     add, unpack_from = entries.append, HEADER.unpack_from
     offset, end = 0, len(source)
+    last_begin = end - _HEADER_BYTES
     length: int
     tag: int
     term: int
     index: int
     while offset < end:
-        if end - offset < HEADER.size:
+        if offset > last_begin:
             raise _wrong("cut off in a header", offset)
         length, tag, term, index = unpack_from(source, offset)
-        body_begin = offset + HEADER.size
+        body_begin = offset + _HEADER_BYTES
         body_end = offset + _LENGTH_BYTES + length
         if not body_begin <= body_end <= end:
             raise _wrong(f"length {length} does not fit", offset)
         if not (0 < term <= TERM_MAX and 0 < index <= INDEX_MAX):
             raise _wrong(f"term {term} or index {index} is out of range", offset)
-        body = source[body_begin:body_end]
         if tag == TAG_NORMAL:
-            add(Entry(term, index, body))
+            add(Entry(term, index, source[body_begin:body_end]))
         elif tag == TAG_CONF_CHANGE:
-            add(Entry(term, index, b"", decode_conf_change(body)))
+            change = decode_conf_change(source[body_begin:body_end])
+            add(Entry(term, index, b"", change))
         else:
             raise _wrong(f"tag {tag} is unknown", offset)
         offset = body_end

@@ -53,15 +53,17 @@ class Unframer:
                 return []
             piece = bytes(self._rest)
             self._rest.clear()
-        records = []
-        at = 0
-        while len(piece) - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(piece, at)
-            end = at + _LENGTH.size + length
-            if end > len(piece):
+        records: list[bytes] = []
+        add, unpack_from = records.append, _LENGTH.unpack_from
+        at, end = 0, len(piece)
+        last_begin = end - _LENGTH.size
+        while at <= last_begin:
+            begin = at + _LENGTH.size
+            (length,) = unpack_from(piece, at)
+            if begin + length > end:
                 break
+            at = begin + length
             if length:
-                records.append(piece[at + _LENGTH.size : end])
-            at = end
+                add(piece[begin:at])
         self._rest += piece[at:]
         return records

@@ -9,7 +9,7 @@ from raftdb.kv.commands import Delete, Put, SetRetention
 from raftdb.kv.frames import SLICE_BYTES_MAX, Unframer, framed, packed
 from raftdb.kv.snapshot import StoreRestorer
 from raftdb.kv.store import KeyValueStore
-from raftdb.kv.values import Retention
+from raftdb.kv.values import VERSION_HEADER_BYTES, Retention
 
 
 def history() -> KeyValueStore:
@@ -96,6 +96,15 @@ class TestStream:
         stream = b"".join(history().snapshot())
         with pytest.raises(Corrupt):
             restored(stream + framed(b"more"), 1_000)
+
+    @pytest.mark.parametrize("size", [1, 33, VERSION_HEADER_BYTES, VERSION_HEADER_BYTES + 3])
+    @pytest.mark.parametrize("key_bytes", [0, 4])
+    def test_a_version_without_its_key_is_corrupt(self, size: int, key_bytes: int) -> None:
+        """It ends in its header, or before the end of the key that it tells of."""
+        header = Unframer().feed(b"".join(history().snapshot()))[0]
+        version = bytes((0, key_bytes)).ljust(size, b"k")[:size]
+        with pytest.raises(Corrupt, match="does not hold its key"):
+            restored(framed(header) + framed(version), 1_000)
 
 
 class TestSlices:

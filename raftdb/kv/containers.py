@@ -10,7 +10,7 @@ bytes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Table(Generic[T]):
     def __setitem__(self, key: bytes, value: T) -> None:
         self.pieces[hash(key) & TABLE_MASK][key] = value
 
-    def update(self, keys: list[bytes], values: list[T]) -> None:
+    def update(self, keys: list[bytes], values: Sequence[T]) -> None:
         """Set each of ``keys`` to its value."""
         pieces = self.pieces
         for key, value in zip(keys, values, strict=True):

@@ -24,7 +24,7 @@ from heapq import merge
 from itertools import islice, pairwise
 
 from raftdb.kv.containers import TABLE_MASK, Order, Table
-from raftdb.kv.past import COUNTED_BYTES, NEVER, Past, Superseded, superseded_at
+from raftdb.kv.past import COUNTED_BYTES, NEVER, Superseded, Versions, superseded_at
 from raftdb.kv.values import (
     DIGEST_MASK,
     LINEAGE,
@@ -61,10 +61,10 @@ class History:
     """All kept versions of all keys.
 
     Invariant: ``compact_revision <= revision``, and every version not superseded at or before
-    ``compact_revision`` is in ``_newest`` or in its key's ``_past``, oldest first, and counted once in
-    ``digest``. Every key of ``_newest`` is either in ``_living`` or, if a tombstone is its newest
-    version, in ``_dead``: apart, because a command over a range must not walk past all that was
-    deleted there in the last ten thousand revisions.
+    ``compact_revision`` is in ``_versions`` and counted once in ``digest``. Every key of ``_versions``
+    is either in ``_living`` or, if a tombstone is its newest version, in ``_dead``: apart, because a
+    command over a range must not walk past all that was deleted there in the last ten thousand
+    revisions.
 
     :param pinned_bytes_max: what may wait for pins before the oldest of them is broken; local
     """
@@ -77,8 +77,7 @@ class History:
         self.live_count = 0
         self._living = Order()
         self._dead = Order()
-        self._newest: Table[bytes] = Table()
-        self._past: Table[Past] = Table()
+        self._versions: Table[bytes | Versions] = Table()
         self._open = Superseded(1, [])
         self._written: list[bytes] = []
         self._retained: deque[Superseded] = deque()
@@ -93,18 +92,19 @@ class History:
 
     def current(self, key: bytes) -> KeyValue | None:
         """Return the live version of ``key`` now, the open revision included."""
-        record = self._newest.get(key)
-        if record is None:
+        kept = self._versions.get(key)
+        if kept is None:
             return None
-        kv = decode_version(record)
+        kv = decode_version(kept if isinstance(kept, bytes) else kept.newest)
         return kv if kv.version else None
 
     def at(self, key: bytes, revision: int) -> KeyValue | None:
         """Return what ``key`` was at ``revision``, ``compact_revision <= revision``."""
-        record = self._newest.get(key)
-        if record is not None and mod_revision(record) > revision:
-            past = self._past.get(key)
-            record = None if past is None else past.at(revision)
+        kept = self._versions.get(key)
+        if isinstance(kept, Versions):
+            record = kept.at(revision)
+        else:
+            record = None if kept is None or mod_revision(kept) > revision else kept
         if record is None:
             return None
         kv = decode_version(record)
@@ -127,15 +127,14 @@ class History:
         :param key: as :meth:`visit` gave it
         :returns: oldest first, as they are encoded
         """
-        newest = self._newest.get(key)
-        assert newest is not None, "only a key that was visited has versions"
-        past = self._past.get(key)
-        if past is None:
-            _, modified, version = lineage(newest)
-            return [newest] if modified <= revision and (version or modified > floor) else []
+        kept = self._versions.get(key)
+        assert kept is not None, "only a key that was visited has versions"
+        if isinstance(kept, bytes):
+            _, modified, version = lineage(kept)
+            return [kept] if modified <= revision and (version or modified > floor) else []
         return [
             record
-            for record, following in pairwise((*past, newest, None))
+            for record, following in pairwise((*kept, None))
             if record is not None
             and mod_revision(record) <= revision
             and superseded_at(record, following) > floor
@@ -151,42 +150,50 @@ class History:
         """
         opened = self._open
         revision = opened.revision
-        newest, pasts = self._newest.pieces, self._past.pieces
+        pieces = self._versions.pieces
         written = self._written.append
         made_history = opened.keys
         assert isinstance(made_history, list), "what is closed takes nothing more"
         pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
         for key, value in pairs:
-            at = hash(key) & TABLE_MASK
-            piece = newest[at]
-            old = piece.get(key)
-            if old is None:
+            piece = pieces[hash(key) & TABLE_MASK]
+            kept = piece.get(key)
+            if kept is None:
                 self._come_to_life(key)
                 record = pack(len(key), revision, revision, 1, 0) + key + value
                 added += digest(record)
+                piece[key] = record
+                written(record)
+                continue
+            if isinstance(kept, bytes):
+                several, old, old_digest = None, kept, digest(kept)
             else:
-                created, modified, version = unpack_lineage(old)
-                assert modified < revision
-                past = pasts[at].get(key)
-                if past is None:
-                    past = pasts[at][key] = Past(old, digest(old))
+                several, old, old_digest = kept, kept.newest, kept.digest
+            created, modified, version = unpack_lineage(old)
+            assert modified < revision
+            if version:
+                made_history.append(key)
+                counted += len(old) + COUNTED_BYTES
+                superseded += old_digest
+            else:  # a tombstone was history as soon as it was written
+                created = revision
+                self._dead.remove(key)
+                self._come_to_life(key)
+            record = pack(len(key), created, revision, version + 1, 0) + key + value
+            hashed = nothing_hashed()  # as digest() does
+            hashed.update(record)
+            new_digest = int.from_bytes(hashed.digest(), "big")
+            added += new_digest
+            if several is None:
+                piece[key] = Versions(record, new_digest, (old,))
+            else:
+                older = several.older
+                if isinstance(older, list):  # as add() does
+                    older.append(old)
+                    several.newest, several.digest = record, new_digest
                 else:
-                    past.add(old)
-                if version:
-                    made_history.append(key)
-                    counted += len(old) + COUNTED_BYTES
-                    superseded += past.digest
-                else:  # a tombstone was history as soon as it was written
-                    created = revision
-                    self._dead.remove(key)
-                    self._come_to_life(key)
-                record = pack(len(key), created, revision, version + 1, 0) + key + value
-                hashed = nothing_hashed()  # as digest() does
-                hashed.update(record)
-                past.digest = int.from_bytes(hashed.digest(), "big")
-                added += past.digest
-            piece[key] = record
+                    several.add(record, new_digest)
             written(record)
         self.digest += added
         opened.counted_bytes += counted
@@ -198,28 +205,28 @@ class History:
 
     def delete(self, key: bytes) -> bool:
         """Delete ``key`` at the open revision; return whether there was one."""
-        old = self._newest.get(key)
-        if old is None:
+        kept = self._versions.get(key)
+        if kept is None:
             return False
+        old = kept if isinstance(kept, bytes) else kept.newest
         _, modified, version = lineage(old)
         if not version:
             return False
         revision = self._open.revision
         assert modified < revision
         tombstone = version_bytes(key, b"", 0, revision, 0)
-        past = self._past.get(key)
-        if past is None:
-            past = self._past[key] = Past(old, digest(old))
+        hashed = digest(tombstone)
+        if isinstance(kept, bytes):
+            self._open.add(key, old, digest(old))
+            self._versions[key] = Versions(tombstone, hashed, (old,))
         else:
-            past.add(old)
-        self._open.add(key, old, past.digest)
-        past.digest = digest(tombstone)
-        self._open.add(key, tombstone, past.digest)
-        self.digest += past.digest
+            self._open.add(key, old, kept.digest)
+            kept.add(tombstone, hashed)
+        self._open.add(key, tombstone, hashed)
+        self.digest += hashed
         self._living.remove(key)
         self._dead.add(key)
         self.live_count -= 1
-        self._newest[key] = tombstone
         self._written.append(tombstone)
         return True
 
@@ -265,56 +272,52 @@ class History:
         garbage = self._garbage
         while count > 0 and garbage and garbage[0].revision <= safe:
             oldest = garbage[0]
-            keys = oldest.keys[-count:]
-            oldest.keys = oldest.keys[:-count]
-            self._prune(keys, safe)
-            count -= len(keys)
-            if not oldest.keys:
+            keys = oldest.keys
+            if len(keys) > count:
+                oldest.keys, keys = keys[:-count], keys[-count:]
+            else:
                 self._garbage_bytes -= oldest.counted_bytes
                 garbage.popleft()
+            self._prune(keys, safe)
+            count -= len(keys)
         if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
             self._break_pins(safe)
 
     def _prune(self, keys: Sequence[bytes], safe: int) -> None:
         """Drop what was history at ``safe`` of keys that one revision made history."""
-        newest, pasts = self._newest.pieces, self._past.pieces
+        pieces = self._versions.pieces
         unpack_lineage = LINEAGE.unpack_from
         for key in keys:
-            at = hash(key) & TABLE_MASK
-            past = pasts[at].get(key)
-            if past is not None:
-                older = past.older
-                if older:
-                    following = older[1] if len(older) > 1 else past.last
-                else:
-                    following = newest[at][key]
+            piece = pieces[hash(key) & TABLE_MASK]
+            kept = piece.get(key)
+            if isinstance(kept, Versions):
+                older = kept.older
+                following = older[1] if len(older) > 1 else kept.newest
                 _, modified, version = unpack_lineage(following)
                 if version and modified <= safe:
                     # Nearly always: one write after another. What else of it is history was made so
                     # by another revision, whose turn comes.
-                    if older:
-                        past.drop(1)
+                    if len(older) > 1:
+                        if isinstance(older, list):  # as forget() does
+                            del older[0]
+                        else:
+                            kept.older = older[1:]
                     else:
-                        del pasts[at][key]
+                        piece[key] = kept.newest
                     continue
             self._prune_thoroughly(key, safe)
 
     def _prune_thoroughly(self, key: bytes, safe: int) -> None:
         """Drop all that was history of ``key``, tombstones included."""
-        newest = self._newest.get(key)
-        if newest is None:
+        kept = self._versions.get(key)
+        if kept is None or (isinstance(kept, Versions) and not kept.forget(safe)):
             return
+        newest = kept if isinstance(kept, bytes) else kept.newest
         _, modified, version = lineage(newest)
-        pasts = self._past.pieces[hash(key) & TABLE_MASK]
-        past = pasts.get(key)
-        if modified > safe:
-            if past is not None and past.forget(newest, safe):
-                del pasts[key]
-            return
-        if past is not None:
-            del pasts[key]
-        if not version:
-            del self._newest[key]
+        if version or modified > safe:
+            self._versions[key] = newest
+        else:
+            del self._versions[key]
             self._dead.remove(key)
 
     # Pins
@@ -346,7 +349,7 @@ class History:
         :param records: the version of each
         """
         self._living.extend(keys)
-        self._newest.update(keys, records)
+        self._versions.update(keys, records)
         self.digest += digest_sum(records)
         self.live_count += len(keys)
 
@@ -358,7 +361,6 @@ class History:
         """
         _, _, version = lineage(newest)
         (self._living if version else self._dead).add(key)
-        self._newest[key] = newest
         self.live_count += version > 0
         hashed = 0
         for record, following in pairwise((*past, newest, None)):
@@ -369,8 +371,7 @@ class History:
             if at < NEVER:
                 superseded = self._filling.setdefault(at, Superseded(at, []))
                 superseded.add(key, record, hashed)
-        if past:
-            self._past[key] = Past.of(past, hashed)
+        self._versions[key] = Versions.of((*past, newest), hashed) if past else newest
 
     def loaded(self, revision: int, compact_revision: int, retention: Retention) -> None:
         """Close the filling: what is superseded is put in the order of its revisions."""

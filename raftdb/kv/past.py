@@ -55,72 +55,70 @@ class Superseded(msgspec.Struct, gc=False):
         self.keys = tuple(self.keys)
 
 
-class Past(msgspec.Struct, gc=False):
-    """The versions of one key before its newest, at least one.
+class Versions(msgspec.Struct, gc=False):
+    """The kept versions of one key that has several: the newest, and at least one before it.
 
     Some hundred thousand keys with a past of one version are common. Were they lists, a collection
     of garbage would walk them all and stop everything for 50 ms; of this it sees nothing.
 
-    :param last: the last of them
-    :param digest: the hash of the *newest* version, which the next overwrite needs. Remembered here
-        it spares one hash of two, and takes memory only for keys that have a past anyway
-    :param older: those before the last, oldest first; a list if they are many
+    :param newest: the newest of them
+    :param digest: the hash of the newest, which the next overwrite needs. Remembered here it spares
+        one hash of two, and takes memory only for keys that have a past anyway
+    :param older: those before it, oldest first, at least one; a list if they are many
     """
 
-    last: bytes
+    newest: bytes
     digest: int
-    older: tuple[bytes, ...] | list[bytes] = ()
+    older: tuple[bytes, ...] | list[bytes]
 
     @classmethod
-    def of(cls, versions: Sequence[bytes], digest: int) -> Past:
-        """Make one of ``versions``, oldest first."""
-        past = cls(versions[0], digest)
-        for version in versions[1:]:
-            past.add(version)
-        return past
+    def of(cls, versions: Sequence[bytes], digest: int) -> Versions:
+        """Make it of two or more ``versions``, oldest first.
+
+        :param digest: of the last of them
+        """
+        *older, newest = versions
+        return cls(newest, digest, older if len(older) > SHORT_MAX else tuple(older))
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self.older
-        yield self.last
+        yield self.newest
 
     def at(self, revision: int) -> bytes | None:
         """Return the version written last by ``revision``, None for none."""
-        if mod_revision(self.last) <= revision:
-            return self.last
+        if mod_revision(self.newest) <= revision:
+            return self.newest
         place = bisect_right(self.older, revision, key=mod_revision) - 1
         return self.older[place] if place >= 0 else None
 
-    def add(self, version: bytes) -> None:
+    def add(self, newest: bytes, digest: int) -> None:
         """Put one more behind the others."""
         older = self.older
         if isinstance(older, list):
-            older.append(self.last)
+            older.append(self.newest)
         elif len(older) < SHORT_MAX:
-            self.older = (*older, self.last)
+            self.older = (*older, self.newest)
         else:
-            self.older = [*older, self.last]
-        self.last = version
+            self.older = [*older, self.newest]
+        self.newest = newest
+        self.digest = digest
 
-    def drop(self, count: int) -> None:
-        """Forget the first ``count``, but never the last."""
-        if isinstance(self.older, list):
-            del self.older[:count]
-        else:
-            self.older = self.older[count:]
+    def forget(self, safe: int) -> bool:
+        """Drop what was history at the revision ``safe``; return whether only the newest is left.
 
-    def forget(self, newest: bytes, safe: int) -> bool:
-        """Drop what was history at the revision ``safe``; return whether that would be all of it.
-
-        Costs as much as is dropped. The last is never dropped: let go of all then.
+        Costs as much as is dropped. Nobody keeps this for the newest alone.
         """
         older = self.older
         dead, count = 0, len(older)
         while dead < count and _is_history(
-            older[dead], older[dead + 1] if dead + 1 < count else self.last, safe
+            older[dead], older[dead + 1] if dead + 1 < count else self.newest, safe
         ):
             dead += 1
-        self.drop(dead)
-        return dead == count and _is_history(self.last, newest, safe)
+        if isinstance(older, list):
+            del older[:dead]
+        else:
+            self.older = older[dead:]
+        return dead == count
 
 
 def _is_history(version: bytes, following: bytes, safe: int) -> bool:

@@ -111,7 +111,7 @@ class TestBoundedSteps:
         for first in range(0, 100_000, 1_000):
             store.apply(Put(tuple((b"key %d" % n, b"v") for n in range(first, first + 1_000))))
         history = store._history
-        assert max(map(len, history._newest.pieces)) < 1_000
+        assert max(map(len, history._versions.pieces)) < 1_000
         assert len(history._living._blocks) < 100_000 / (BLOCK_KEYS_MAX / 4)
 
     def test_the_garbage_collector_has_nothing_to_walk(self) -> None:
@@ -120,7 +120,7 @@ class TestBoundedSteps:
         store.apply(Put(tuple((b"%05d" % n, b"v") for n in range(5_000))))
         gc.collect()
         history = store._history
-        assert not any(map(gc.is_tracked, history._newest.pieces))
+        assert not any(map(gc.is_tracked, history._versions.pieces))
         assert not any(map(gc.is_tracked, history._living._blocks))
         assert not gc.is_tracked(history.kept(b"00007", revision=1, floor=0)[0])
 
@@ -136,6 +136,6 @@ class TestBoundedSteps:
             counts.append(len(gc.get_objects()))
         assert counts[2] - counts[0] < 1_000, "5,000 keys with a past of two versions each"
         history = store._history
-        assert not any(map(gc.is_tracked, history._past.pieces))
+        assert not any(map(gc.is_tracked, history._versions.pieces))
         assert len(history._retained) == 100
         assert not any(gc.is_tracked(one.keys) for one in history._retained)

@@ -272,13 +272,14 @@ class TestRetention:
         store.apply(DeleteRange(b""))
         store.apply(SetRetention(Retention(revisions=0)))
         history = store._history
-        assert len(history._newest) == 4_000
+        assert len(history._versions) == 4_000
         store.apply(put(b"k"))
-        assert 3_900 < len(history._newest) < 4_000
+        assert 3_900 < len(history._versions) < 4_000
         for _ in range(300):
             store.apply(put(b"k"))
         assert list(history.visit(b"")) == [b"k"]
-        assert (len(history._newest), len(history._past)) == (1, 0)
+        assert len(history._versions) == 1
+        assert isinstance(history._versions.get(b"k"), bytes), "with a past would be Versions"
         assert store._history._garbage_bytes == 0
 
     def test_removal_stops_at_what_can_be_read(self) -> None:
@@ -304,4 +305,4 @@ class TestRetention:
         store.apply(put(b"a"))
         store.apply(put(b"b"))
         store.apply(put(b"b"))
-        assert store._history._past.get(b"a") is None
+        assert isinstance(store._history._versions.get(b"a"), bytes)

@@ -7,7 +7,7 @@ preparation is not measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, cast
@@ -20,7 +20,8 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.amp import AmpBox
 
 from raftdb import codec
-from raftdb.kv.commands import Put, encode_command
+from raftdb.kv.commands import Put, SetRetention, encode_command
+from raftdb.kv.values import Retention
 from raftdb.machine import Machine, ReplicatedState, encode_envelope
 from raftdb.peer.commands import deliver_box
 from raftdb.peer.hello import LocalMember
@@ -41,6 +42,7 @@ Path_ = Callable[[int], None]
 KEYS = 1_000
 VALUE = b"v" * 100
 BOX_ENTRIES = 16
+HISTORY = 300
 _MEMBERS = tuple(MemberID(name, 1) for name in "abc")
 
 
@@ -151,9 +153,15 @@ def _decode(_: Path) -> Path_:
 
 
 def _apply(keys: int) -> Callable[[Path], Path_]:
+    """Overwrite keys in a state whose history is full, so that each put also removes something."""
+
     def prepare(_: Path) -> Path_:
         state, numbers = ReplicatedState(), count(1)
         envelopes = [envelope(n, keys) for n in range(KEYS // keys)]
+        short = encode_command(SetRetention(Retention(revisions=HISTORY)))
+        state.apply(next(numbers), encode_envelope(Machine.KV, short, wall_ms=0))
+        for each in islice(cycle(envelopes), len(envelopes) + HISTORY):
+            state.apply(next(numbers), each)
 
         def run(times: int) -> None:
             for _ in range(times):

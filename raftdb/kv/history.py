@@ -145,8 +145,9 @@ class History:
     def put(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Write ``pairs`` at the revision that :meth:`commit` will close; a key once per commit.
 
-        By hand and in one piece, because three nodes do it for every key that is ever written: no
-        call of Python code in it where a key has a past already.
+        By hand and in one piece, because three nodes do it for every key that is ever written, and
+        it is half of what a follower does for a large POST: no call of Python code in it for a key
+        that is written again and again.
         """
         opened = self._open
         revision = opened.revision

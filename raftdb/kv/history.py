@@ -31,6 +31,7 @@ from raftdb.kv.values import (
     VERSION_HEADER,
     KeyValue,
     Retention,
+    as_number,
     decode_version,
     digest,
     digest_sum,
@@ -184,7 +185,7 @@ class History:
             record = pack(len(key), created, revision, version + 1, 0) + key + value
             hashed = nothing_hashed()  # as digest() does
             hashed.update(record)
-            new_digest = int.from_bytes(hashed.digest(), "big")
+            new_digest = as_number(hashed.digest())
             added += new_digest
             if several is None:
                 piece[key] = Versions(record, new_digest, (old,))

@@ -19,6 +19,8 @@ from raftdb.kv.commands import (
     ValueIs,
 )
 from raftdb.kv.containers import Order
+from raftdb.kv.past import SHORT_MAX
+from raftdb.kv.snapshot import StoreRestorer
 from raftdb.kv.store import KeyValueStore
 from raftdb.kv.values import (
     CompareAndSwapResult,
@@ -297,6 +299,18 @@ class TestRetention:
         found = store.get(b"k", 5)
         assert found is not None
         assert found.value == b"5"
+
+    def test_what_leaves_the_history_of_a_key_leaves_the_hash(self) -> None:
+        """Also of a key written so often that its versions are a list: hashed anew it is the same."""
+        store = filled(b"k")
+        store.apply(SetRetention(Retention(revisions=2 * SHORT_MAX)))
+        for number in range(5 * SHORT_MAX):
+            store.apply(put(b"k", value=b"%d" % number))
+        assert len(tuple(store._history._versions.get(b"k") or ())) == 2 * SHORT_MAX + 1
+        restorer = StoreRestorer()
+        for piece in store.snapshot():
+            restorer.feed(piece)
+        assert KeyValueStore.from_snapshot(restorer).state_hash == store.state_hash
 
     def test_a_key_without_a_past_needs_no_list(self) -> None:
         """Memory per key: once its past is removed, a key is its one version again."""

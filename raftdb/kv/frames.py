@@ -5,6 +5,7 @@ A length of zero is filler: it lets a slice of work that found nothing say somet
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from struct import Struct
 
@@ -19,6 +20,15 @@ def framed(record: bytes) -> bytes:
     """Return ``record``, which must not be empty, as a piece of a stream."""
     assert record, "an empty record is filler"
     return _LENGTH.pack(len(record)) + record
+
+
+def pack_framed(pending: bytearray, records: deque[bytes], bytes_max: int) -> None:
+    """Move ``records`` from the front of theirs behind ``pending``, framed, until it is that long."""
+    pack, take = _LENGTH.pack, records.popleft
+    while records and len(pending) < bytes_max:
+        record = take()
+        pending += pack(len(record))
+        pending += record
 
 
 def packed(records: Iterator[bytes]) -> Iterator[bytes]:

@@ -122,24 +122,32 @@ class History:
         """Walk the keys in ``[start, end)`` that exist now; nothing may be written meanwhile."""
         return self._living.walk(start, end)
 
-    def kept(self, key: bytes, *, revision: int, floor: int) -> list[bytes]:
-        """Return the versions of ``key`` written by ``revision`` and history only after ``floor``.
+    def kept(self, keys: Iterable[bytes], *, revision: int, floor: int) -> list[bytes]:
+        """Return the versions of ``keys`` written by ``revision`` and history only after ``floor``.
 
-        :param key: as :meth:`visit` gave it
-        :returns: oldest first, as they are encoded
+        By hand, because a snapshot does it for every key there is: no call of Python code for one
+        of a single version.
+
+        :param keys: as :meth:`visit` gave them
+        :returns: key by key, of each the oldest first, as they are encoded
         """
-        kept = self._versions.get(key)
-        assert kept is not None, "only a key that was visited has versions"
-        if isinstance(kept, bytes):
-            _, modified, version = lineage(kept)
-            return [kept] if modified <= revision and (version or modified > floor) else []
-        return [
-            record
-            for record, following in pairwise((*kept, None))
-            if record is not None
-            and mod_revision(record) <= revision
-            and superseded_at(record, following) > floor
-        ]
+        found: list[bytes] = []
+        pieces, unpack_lineage = self._versions.pieces, LINEAGE.unpack_from
+        for key in keys:
+            kept = pieces[hash(key) & TABLE_MASK][key]
+            if isinstance(kept, bytes):
+                _, modified, version = unpack_lineage(kept)
+                if modified <= revision and (version or modified > floor):
+                    found.append(kept)
+                continue
+            found += [
+                record
+                for record, following in pairwise((*kept, None))
+                if record is not None
+                and mod_revision(record) <= revision
+                and superseded_at(record, following) > floor
+            ]
+        return found
 
     # Writing
 

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from struct import Struct
 
 from raftdb.errors import Compacted, Corrupt
-from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed
+from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
 from raftdb.kv.history import PINNED_BYTES_MAX, History, Pin
 from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
@@ -80,20 +80,16 @@ class _Walk:
         """Return the next bytes, at least one and at most a slice."""
         if not self._found and self._start is not None:
             self._look(self._start)
-        while self._found and len(self._bytes) < self._bytes_max:
-            self._bytes += framed(self._found.popleft())
+        pack_framed(self._bytes, self._found, self._bytes_max)
         piece = bytes(self._bytes[: self._bytes_max])
         del self._bytes[: self._bytes_max]
         return piece or FILLER
 
     def _look(self, start: bytes) -> None:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
-        self._start = None
-        for place, key in enumerate(self._history.visit(start)):
-            if place == self._keys_max:
-                self._start = key
-                break
-            self._found += self._history.kept(key, revision=self._revision, floor=self._floor)
+        keys = list(self._history.visit(start, count=self._keys_max + 1))
+        self._start = keys.pop() if len(keys) > self._keys_max else None
+        self._found += self._history.kept(keys, revision=self._revision, floor=self._floor)
 
 
 class StoreRestorer:

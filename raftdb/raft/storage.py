@@ -143,13 +143,21 @@ class MemoryStorage:
 
     def bytes_from(self, lo: int) -> int:
         """Return the sizes of all entries from ``lo`` on, ``first_index() <= lo``, together."""
-        payloads = self._payloads[lo - self.first_index() :]
-        return sum(
-            ENTRY_OVERHEAD_BYTES + len(payload)
-            if isinstance(payload, bytes)
-            else Entry(0, 0, b"", payload).size
-            for payload in payloads
-        )
+        return sum(map(_size, self._payloads[lo - self.first_index() :]))
+
+    def fitting(self, hi: int, bytes_max: int) -> tuple[int, int]:
+        """Return where the first entries that :meth:`entries` would return for so much room end.
+
+        :param hi: ``first_index() < hi <= last_index() + 1``
+        :returns: the index of the last of them, and their sizes together
+        """
+        first, bytes_count = self.first_index(), 0
+        for index, payload in enumerate(self._payloads[: hi - first], first):
+            size = _size(payload)
+            if bytes_count and bytes_count + size > bytes_max:
+                return index - 1, bytes_count
+            bytes_count += size
+        return hi - 1, bytes_count
 
     def snapshot(self) -> SnapshotMetadata:
         """Return the newest snapshot's metadata."""
@@ -216,6 +224,13 @@ class MemoryStorage:
         del self._payloads[: index - self._compacted.index]
         self._compacted = compacted
         del self._runs[: self._run_of(index + 1) if self._payloads else None]
+
+
+def _size(payload: _Payload) -> int:
+    """Return the size of the entry with this payload."""
+    if isinstance(payload, bytes):
+        return ENTRY_OVERHEAD_BYTES + len(payload)
+    return Entry(0, 0, b"", payload).size
 
 
 def limited(entries: Iterable[Entry], bytes_max: int) -> tuple[Entry, ...]:

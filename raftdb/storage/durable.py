@@ -143,9 +143,9 @@ class DurableStorage:
         first = memory.first_index()
         if index >= first:
             end = min(index + 1, first + self._limits.drop_entries)
-            dropped = memory.entries(first, end, self._limits.drop_bytes)
-            self._log_bytes -= _size(dropped)
-            memory.compact(dropped[-1].index)
+            last, bytes_count = memory.fitting(end, self._limits.drop_bytes)
+            self._log_bytes -= bytes_count
+            memory.compact(last)
         work = self._wal.drop(min(index, memory.first_index() - 1))
         done = succeed(None) if work is None else self._fill(work).addCallback(self._dropped)
         return done.addCallback(lambda _: memory.first_index() <= self._snapshots.compact_index)

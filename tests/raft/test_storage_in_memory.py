@@ -245,3 +245,14 @@ class TestALongLog:
         assert storage._runs == [EntryID(1, 1), EntryID(3, 3)]
         assert storage.entries(1, 5, BIG) == entries
         assert storage.bytes_from(2) == sum(entry.size for entry in entries[1:])
+
+    @pytest.mark.parametrize("bytes_max", [0, 33, 66, 67, 200, BIG])
+    @pytest.mark.parametrize("hi", [3, 4, 6])
+    def test_what_fits_is_told_without_making_entries(self, hi: int, bytes_max: int) -> None:
+        """The same as are read with so much room, at least one."""
+        change = ConfChange(context=b"who")
+        entries = (Entry(1, 2, b"a"), Entry(1, 3, b"b"), Entry(1, 4, b"", change), Entry(3, 5))
+        metadata = SnapshotMetadata(EntryID(1, 1))
+        storage = MemoryStorage(snapshot=metadata, entries=entries)
+        read = storage.entries(2, hi, bytes_max)
+        assert storage.fitting(hi, bytes_max) == (read[-1].index, sum(one.size for one in read))

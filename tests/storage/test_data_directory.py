@@ -315,6 +315,23 @@ class TestSparesLeftBehind:
         fill_log(storage, 2, 60)
         assert len(log_of(bench.power_cycle())) == 60
 
+    def test_one_that_was_not_synced_is_no_spare(self) -> None:
+        """The process was killed just before; its zeros are in the page cache alone [4]."""
+        armed: list[str] = []
+
+        def die(point: str) -> None:
+            if point in armed:
+                raise InterruptedError(point)
+
+        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, die))
+        storage = bench.begin()
+        armed += ["before fsync spare", "before unlink spare"]
+        storage.admits(1)
+        armed.clear()
+        assert len(spares_of(bench)) == 1
+        bench.restart()
+        assert spares_of(bench) == []
+
     def test_an_unfinished_one_is_deleted(self, bench: Workbench) -> None:
         """Its zeros may be in the page cache alone."""
         storage = bench.begin()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.links import STRAGGLE_S
 from raftdb.simulation.liveness import ELECTION_TIMEOUTS, write_at_last
 
 ABSENCE_S = 2.0
 RETURN_S = 1.0
+HAND_OVER_S = 10.0
+"""Within so long every transfer that was asked for has come about or was given up."""
 
 
 def check_manners(cluster: Cluster) -> None:
@@ -15,6 +18,7 @@ def check_manners(cluster: Cluster) -> None:
     :raises AssertionError: the follower's return cost an election, or a leader led on that could
         do nothing for anybody
     """
+    _await_transfers(cluster)
     leader = cluster.leader
     assert leader is not None
     voters = leader.replica.core.conf_state.voters
@@ -26,6 +30,18 @@ def check_manners(cluster: Cluster) -> None:
         _check_hung_disk(cluster)
     if absent:
         _check_cut_off(cluster)
+
+
+def _await_transfers(cluster: Cluster) -> None:
+    """Let every order to campaign arrive that was given before: it deposes a leader, as it should."""
+
+    def hands_over() -> bool:
+        up = [node for node in cluster.nodes.values() if node.is_up]
+        return any(node.replica.core.status().transferee is not None for node in up)
+
+    cluster.run_while(hands_over, limit_s=HAND_OVER_S)
+    cluster.run_for(STRAGGLE_S)
+    cluster.await_leader()
 
 
 def _check_return(cluster: Cluster, absent: str) -> None:

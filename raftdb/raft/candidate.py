@@ -155,6 +155,8 @@ def tick(state: State) -> None:
             # Also who cannot campaign has no leader any more, and holds no lease for it.
             state.trace("leader lost", leader=state.leader)
             state.leader = None
+        if state.role is Role.PRE_CANDIDATE:
+            state.insists = False  # a whole election timeout was not enough [10]
         if state.tracker.is_voter(state.id):
             campaign(state)
     elif state.role is Role.PRE_CANDIDATE:

@@ -31,6 +31,7 @@ def follow(state: State, leader: MemberID) -> None:
         state.leader = leader
         state.trace("following", leader=leader)
     state.yielded_to.clear()
+    state.insists = True
     state.election_elapsed = 0
 
 

@@ -97,6 +97,8 @@ class State:
         self.role = Role.FOLLOWER
         self.yielded_to: dict[MemberID, None] = {}
         """To whom this pre-candidate has yielded since it last had a leader [10]."""
+        self.insists = True
+        """Whether this pre-candidate is silent towards lesser ones [10]."""
         self.tracker = Tracker(
             inflight_messages_max=config.inflight_messages_max,
             inflight_bytes_max=config.inflight_bytes_max,

@@ -64,11 +64,12 @@ def _answer_pre_vote(state: State, message: PreVote | RequestVote) -> None:
     3. Each votes for itself in the same term, and both wait for another election timeout.
 
     It yields to each only once while there is no leader: the greater may be deaf, ask for ever and
-    never win.
+    never win. And the greater insists for one election timeout only: it may reach no majority, where
+    the lesser one reaches one that needs the greater's vote.
     """
     if state.role is Role.PRE_CANDIDATE:
         mine, theirs = (state.log.last, state.id), (message.last, message.sender)
-        if theirs < mine and message.term == state.term + 1:
+        if theirs < mine and message.term == state.term + 1 and state.insists:
             return
         if message.sender not in state.yielded_to:
             state.become_follower(state.term, None)

@@ -661,6 +661,40 @@ class TestFastFailover:
             assert network["a"].leader == B
         assert roles == [Role.FOLLOWER, Role.FOLLOWER]
 
+    def test_the_greater_insists_for_one_election_timeout_only(self) -> None:
+        """Only d reaches both others of the majority that is left, and the greater e asked first.
+
+        Seed 5101807, where e could not find a voter that had moved.
+        """
+        network = Network(5)
+        network.crash("a")
+        network.crash("b")
+        network.cut("c", "e")
+        network.cut("e", "c")
+        network.settle()
+        network.campaign("e")
+        assert _role(network, "e") is Role.PRE_CANDIDATE
+        network.run(20 * network["e"].state.config.election_ticks)
+        assert network.leaders == ["d"]
+
+    def test_after_a_leader_it_insists_again(self) -> None:
+        """The next time the greater may reach everybody."""
+        network = Network(3)
+        network.settle()
+        network["c"].campaign()
+        network.tick("c", count=2 * network["c"].state.config.election_ticks)
+        network.take_back()
+        rival = PreVote(sender=B, receiver=C, term=1, last=ZERO)
+        assert [type(answer) for answer in network.ask(rival)] == [PreVoteResponse]
+        network.elect("b")
+        network["c"].forget_leader()
+        network["c"].campaign()
+        before = len(network.log)
+        network.ask(PreVote(sender=B, receiver=C, term=2, last=EntryID(1, 1)))
+        assert not any(
+            isinstance(message, PreVoteResponse) for message in network.take_back(before)
+        )
+
     def test_a_longer_log_counts_before_the_name(self) -> None:
         """Who cannot win yields."""
         network = Network(3)

@@ -24,7 +24,7 @@ from heapq import merge
 from itertools import islice, pairwise
 
 from raftdb.kv.containers import TABLE_MASK, Order, Table
-from raftdb.kv.past import COUNTED_BYTES, NEVER, Superseded, Versions, superseded_at
+from raftdb.kv.past import COUNTED_BYTES, NEVER, Pin, Superseded, Versions, superseded_at
 from raftdb.kv.values import (
     DIGEST_MASK,
     LINEAGE,
@@ -43,19 +43,6 @@ from raftdb.kv.values import (
 
 PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
-
-
-class Pin:
-    """A promise to keep what is superseded only after ``revision``, until it is let go or broken.
-
-    :ivar broken: whether the promise had to be given up; what is read after that may have holes
-    """
-
-    __slots__ = ("broken", "revision")
-
-    def __init__(self, revision: int) -> None:
-        self.revision = revision
-        self.broken = False
 
 
 class History:
@@ -122,18 +109,21 @@ class History:
         """Walk the keys in ``[start, end)`` that exist now; nothing may be written meanwhile."""
         return self._living.walk(start, end)
 
-    def kept(self, keys: Iterable[bytes], *, revision: int, floor: int) -> list[bytes]:
+    def kept(
+        self, keys: Sequence[bytes], *, revision: int, floor: int, enough: int
+    ) -> tuple[list[bytes], int]:
         """Return the versions of ``keys`` written by ``revision`` and history only after ``floor``.
 
         By hand, because a snapshot does it for every key there is: no call of Python code for one
         of a single version.
 
         :param keys: as :meth:`visit` gave them
-        :returns: key by key, of each the oldest first, as they are encoded
+        :param enough: of versions; the key they are reached with is the last one looked at
+        :returns: key by key, of each the oldest first, as they are encoded; and of how many keys
         """
         found: list[bytes] = []
         pieces, unpack_lineage = self._versions.pieces, LINEAGE.unpack_from
-        for key in keys:
+        for count, key in enumerate(keys, 1):
             kept = pieces[hash(key) & TABLE_MASK][key]
             if isinstance(kept, bytes):
                 _, modified, version = unpack_lineage(kept)
@@ -142,12 +132,14 @@ class History:
                 continue
             found += [
                 record
-                for record, following in pairwise((*kept, None))
+                for record, following in pairwise((*kept.until(revision), None))
                 if record is not None
                 and mod_revision(record) <= revision
                 and superseded_at(record, following) > floor
             ]
-        return found
+            if len(found) >= enough:
+                return found, count
+        return found, len(keys)
 
     # Writing
 
@@ -304,9 +296,12 @@ class History:
                 older = kept.older
                 following = older[1] if len(older) > 1 else kept.newest
                 _, modified, version = unpack_lineage(following)
-                if version and modified <= safe:
+                many = isinstance(older, list) and len(older) > 2
+                if version and modified <= safe and not (many and mod_revision(older[2]) <= safe):
                     # Nearly always: one write after another. What else of it is history was made so
-                    # by another revision, whose turn comes.
+                    # by another revision, whose turn comes. But where much was held back for a pin,
+                    # all of it goes at once: to take one after the other from the front of a long
+                    # list would move the rest each time.
                     if len(older) > 1:
                         if isinstance(older, list):  # as forget() does
                             del older[0]

@@ -1,6 +1,6 @@
 """What is history: the older versions of one key, and what one revision made unreadable to come.
 
-Owns which version is superseded when and what it counts, and knows no table of keys.
+Owns which version is superseded when and what it counts, and what a pin is; knows no table of keys.
 """
 
 from __future__ import annotations
@@ -23,6 +23,19 @@ SHORT_MAX = 16
 
 NEVER = 2**64
 """The revision at which a live version is superseded: none yet."""
+
+
+class Pin:
+    """A promise to keep what is superseded only after ``revision``, until it is let go or broken.
+
+    :ivar broken: whether the promise had to be given up; what is read after that may have holes
+    """
+
+    __slots__ = ("broken", "revision")
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.broken = False
 
 
 class Superseded(msgspec.Struct, gc=False):
@@ -91,6 +104,15 @@ class Versions(msgspec.Struct, gc=False):
         place = bisect_right(self.older, revision, key=mod_revision) - 1
         return self.older[place] if place >= 0 else None
 
+    def until(self, revision: int) -> Sequence[bytes]:
+        """Return those written by ``revision`` and the one that follows them, oldest first.
+
+        Not those written since: there may be many where they wait for who reads at ``revision``.
+        """
+        older = self.older
+        end = bisect_right(older, revision, key=mod_revision)
+        return (*older, self.newest) if end == len(older) else older[: end + 1]
+
     def add(self, newest: bytes, digest: int) -> None:
         """Put one more behind the others."""
         older = self.older
@@ -109,8 +131,10 @@ class Versions(msgspec.Struct, gc=False):
         Costs as much as is dropped. Nobody keeps this for the newest alone.
         """
         older = self.older
-        dead, count = 0, len(older)
-        while dead < count and _is_history(
+        count = len(older)
+        # Of versions that are as old as that, all but the last are followed by such.
+        dead = max(0, bisect_right(older, safe, key=mod_revision) - 1)
+        if dead < count and _is_history(
             older[dead], older[dead + 1] if dead + 1 < count else self.newest, safe
         ):
             dead += 1

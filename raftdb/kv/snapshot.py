@@ -15,11 +15,14 @@ from struct import Struct
 
 from raftdb.errors import Compacted, Corrupt
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
-from raftdb.kv.history import PINNED_BYTES_MAX, History, Pin
+from raftdb.kv.history import PINNED_BYTES_MAX, History
+from raftdb.kv.past import Pin
 from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
 SNAPSHOT_VERSION = 1
 SLICE_KEYS_MAX = 500
+_VERSIONS_PER_KEY = 4
+"""Of the keys of one slice on average: where a key has more of them, a slice walks over fewer keys."""
 
 _HEADER = Struct(">BQQQQ16s")
 _END = b"\xff"
@@ -88,8 +91,14 @@ class _Walk:
     def _look(self, start: bytes) -> None:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
         keys = list(self._history.visit(start, count=self._keys_max + 1))
-        self._start = keys.pop() if len(keys) > self._keys_max else None
-        self._found += self._history.kept(keys, revision=self._revision, floor=self._floor)
+        found, count = self._history.kept(
+            keys[: self._keys_max],
+            revision=self._revision,
+            floor=self._floor,
+            enough=_VERSIONS_PER_KEY * self._keys_max,
+        )
+        self._found += found
+        self._start = keys[count] if count < len(keys) else None
 
 
 class StoreRestorer:

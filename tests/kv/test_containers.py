@@ -122,7 +122,8 @@ class TestBoundedSteps:
         history = store._history
         assert not any(map(gc.is_tracked, history._versions.pieces))
         assert not any(map(gc.is_tracked, history._living._blocks))
-        assert not gc.is_tracked(history.kept([b"00007"], revision=1, floor=0)[0])
+        records, _ = history.kept([b"00007"], revision=1, floor=0, enough=1)
+        assert not gc.is_tracked(records[0])
 
     def test_nor_has_it_in_the_past(self) -> None:
         """Overwritten keys, whose versions wait for their removal, add nothing to a collection."""

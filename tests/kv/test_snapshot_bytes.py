@@ -7,9 +7,12 @@ import pytest
 from raftdb.errors import Corrupt
 from raftdb.kv.commands import Delete, Put, SetRetention
 from raftdb.kv.frames import SLICE_BYTES_MAX, Unframer, framed, packed
+from raftdb.kv.past import Versions
 from raftdb.kv.snapshot import StoreRestorer
 from raftdb.kv.store import KeyValueStore
-from raftdb.kv.values import VERSION_HEADER_BYTES, Retention
+from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, version_bytes
+
+VERSION = version_bytes(b"000", b"00", 1, 1, 1)
 
 
 def history() -> KeyValueStore:
@@ -127,6 +130,31 @@ class TestSlices:
         assert len(found) > 10
         assert all(found)
         assert restored(b"".join(found), 7).revision == 0
+
+    def test_keys_with_many_versions_are_walked_a_few_at_a_time(self) -> None:
+        """A slice is bounded in versions, not in keys alone."""
+        store = KeyValueStore()
+        for n in range(30):
+            store.apply(Put(tuple((b"%03d" % key, b"%d" % n) for key in range(40))))
+        pieces = list(store.snapshot(keys_max=10))
+        versions = [len(piece) // len(framed(VERSION)) for piece in pieces]
+        assert max(versions) < 4 * 10 + 30
+        assert restored(b"".join(pieces), 1_000).state_hash == store.state_hash
+
+    def test_what_was_written_since_costs_a_slice_nothing(self) -> None:
+        """A key written again and again meanwhile, whose past waits for the snapshot."""
+        store = KeyValueStore()
+        store.apply(Put(((b"a", b"0"),)))
+        pieces = store.snapshot()
+        for n in range(100):
+            store.apply(Put(((b"a", b"%d" % n),)))
+        kept = store._history._versions.get(b"a")
+        assert isinstance(kept, Versions)
+        assert len(list(kept)) == 101
+        assert len(kept.until(1)) == 2
+        found = restored(b"".join(pieces), 1_000).get(b"a")
+        assert found is not None
+        assert found.value == b"0"
 
     def test_closing_lets_go_of_the_pin(self) -> None:
         """Also when nothing was read."""

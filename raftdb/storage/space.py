@@ -74,7 +74,12 @@ def make_spare(files: FileSystem, directory: str, number: int, limits: StorageLi
         raise OSError(errno.ENOSPC, "no room to reserve log space", unfinished)
     make_zeroed(files, unfinished, size)
     path = os.path.join(directory, spare_name(number))
-    files.rename(unfinished, path)
+    try:
+        files.rename(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            files.unlink(unfinished)
+        raise
     return Spare(path, number, size)
 
 
@@ -84,7 +89,8 @@ def spares_left(
     """Return the spares that an earlier process made and did not use.
 
     Not those that were to become a segment when it died: the header is written before the name.
-    Nor number 0, which is made on the spot, under its name from the start.
+    Nor number 0, which is made on the spot, under its name from the start. Nor one that cannot be
+    read: nothing is lost with it, and no start should fail for it.
     """
     found: list[Spare] = []
     for name in names:
@@ -92,14 +98,18 @@ def spares_left(
         if not number or len(found) == limits.spare_segments:
             continue
         path = os.path.join(directory, name)
-        file = files.open(path)
-        try:
-            untouched = file.read_at(0, HEADER_BYTES) == bytes(HEADER_BYTES)
-            if untouched and file.size() == limits.segment_bytes:
+        with suppress(OSError):
+            if _is_untouched(files, path, limits.segment_bytes):
                 found.append(Spare(path, number, limits.segment_bytes))
-        finally:
-            file.close()
     return found
+
+
+def _is_untouched(files: FileSystem, path: str, size: int) -> bool:
+    file = files.open(path)
+    try:
+        return file.size() == size and file.read_at(0, HEADER_BYTES) == bytes(HEADER_BYTES)
+    finally:
+        file.close()
 
 
 def begin_segment(

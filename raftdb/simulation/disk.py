@@ -78,19 +78,25 @@ class _Inode:
 
 
 class _Change(NamedTuple):
-    """One change of a directory that is not synced: ``inode`` set for a new name."""
+    """One change of a directory that is not synced: ``inode`` is that of a new name, or a moved one.
+
+    A renaming brings its file along, whatever became of the changes before it: no file system gives
+    the new name to a file that had the old name once.
+    """
 
     name: str
     inode: _Inode | None = None
     moved_to: str | None = None
 
     def make(self, names: dict[str, _Inode]) -> None:
-        if self.inode is not None:
-            names[self.name] = self.inode
-        elif self.moved_to is None:
+        if self.inode is None:
             names.pop(self.name, None)
-        elif self.name in names:
-            names[self.moved_to] = names.pop(self.name)
+        elif self.moved_to is None:
+            names[self.name] = self.inode
+        else:
+            if names.get(self.name) is self.inode:
+                del names[self.name]
+            names[self.moved_to] = self.inode
 
 
 class _Directory:
@@ -224,7 +230,8 @@ class LossyDisk:
         if name not in directory.cache:
             raise FileNotFoundError(errno.ENOENT, "no such file", old)
         self.check_writable(old)
-        directory.change(_Change(name, moved_to=posixpath.basename(new)))
+        moved_to = posixpath.basename(new)
+        directory.change(_Change(name, directory.cache[name], moved_to))
 
     def unlink(self, path: str) -> None:
         """Remove a name."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from raftdb.simulation.workbench import (
 )
 from raftdb.storage import DataDirectory, Identity, StorageLimits
 from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.files import RealFileSystem
+from raftdb.storage.files import File, FileSystem, RealFileSystem
 from raftdb.storage.segment import unfinished_spare_name
 
 
@@ -350,6 +351,40 @@ class TestSparesLeftBehind:
         bench.restart()
         assert spare not in spares_of(bench)
 
+    def test_one_that_cannot_be_read_is_deleted(self) -> None:
+        """A bad sector where nothing is kept is no reason not to start."""
+        bad: list[str] = []
+        bench = Workbench(Random(1), wrap=lambda disk: _BadSectors(disk, bad))
+        save(bench.begin(), entries_of(1, b"x"))
+        bad += spares_of(bench)
+        assert bad
+        storage = bench.restart()
+        assert log_of(storage) == entries_of(1, b"x")
+        assert not set(bad) & set(spares_of(bench))
+
+    def test_one_that_gets_no_name_is_not_left_behind(self) -> None:
+        """Each attempt would leave another one on a disk that is full."""
+        is_full = False
+
+        def full(point: str) -> None:
+            if is_full and point == "before rename spare":
+                raise OSError(errno.ENOSPC, "no room for a longer directory")
+
+        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, full))
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        for spare in spares_of(bench):
+            bench.disk.unlink(f"{bench.path}/wal/{spare}")
+        storage = bench.restart()
+        assert spares_of(bench) == []
+        is_full = True
+        for _ in range(3):
+            storage.admits(1)
+        assert spares_of(bench) == []
+        is_full = False
+        storage.admits(1)
+        assert len(spares_of(bench)) == SMALL_LIMITS.spare_segments
+
     def test_one_of_another_size_is_deleted(self, bench: Workbench) -> None:
         """The operator has changed the size of segments."""
         storage = bench.begin()
@@ -358,6 +393,19 @@ class TestSparesLeftBehind:
         bench.limits = SMALL_LIMITS._replace(segment_bytes=2 * SMALL_LIMITS.segment_bytes)
         bench.restart()
         assert spare not in spares_of(bench)
+
+
+class _BadSectors(FailpointFileSystem):
+    """A disk that cannot read the files of these names."""
+
+    def __init__(self, files: FileSystem, bad: list[str]) -> None:
+        super().__init__(files, lambda _: None)
+        self._bad = bad
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        if Path(path).name in self._bad:
+            raise OSError(errno.EIO, "bad sector", path)
+        return super().open(path, create=create)
 
 
 def spares_of(bench: Workbench) -> list[str]:

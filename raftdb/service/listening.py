@@ -11,10 +11,15 @@ from typing import cast
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from raftdb.errors import InvalidRequest
 from raftdb.service.endpoints import listen_description, resolve_interface
@@ -24,17 +29,20 @@ LAST_ACCEPTS = 100
 """How often the port's queue is looked into before it is closed."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class Door(Factory):
     """Passes each new connection to the factory that answers at the moment.
 
     :param purpose: for whom it is, as the log says it
+    :param protocols: what is spoken behind it, by the names that TLS has for them (ALPN, RFC 7301)
     """
 
     _log = Logger()
     noisy = False
 
-    def __init__(self, purpose: str) -> None:
+    def __init__(self, purpose: str, protocols: tuple[bytes, ...] = ()) -> None:
         self._purpose = purpose
+        self._protocols = protocols
         self._behind: IProtocolFactory | None = None
         self._port: Port | None = None
 
@@ -80,6 +88,13 @@ class Door(Factory):
         if self._behind is None or addr is None:
             return None
         return cast("Protocol | None", self._behind.buildProtocol(addr))
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Name what is spoken here, before it is known who will answer.
+
+        Without it TLS ends in an alert with every client that asks, as curl does.
+        """
+        return list(self._protocols)
 
     def stopFactory(self) -> None:
         """Take leave of who answered."""

@@ -75,7 +75,7 @@ class Node(Service):
         self._rng = Random(secrets.randbits(128))
         self._writer = WorkThread(reactor, "raftdb-writer")
         self._filler = WorkThread(reactor, "raftdb-filler")
-        self._clients = Door("clients")
+        self._clients = Door("clients", (b"http/1.1",))
         self._peers = Door("peers")
         self._directory = HttpDirectory(reactor, quiet_client(reactor, CONNECT_TIMEOUT_S))
         self._admission = Admission(reactor, settings, self._directory)

@@ -67,8 +67,8 @@ class DataDirectory:
     def open(cls, files: FileSystem, path: str) -> DataDirectory:
         """Make the directory where it is missing, lock it, and read whose it is.
 
-        :raises StorageError: where another process uses it, it holds something else, or it cannot be
-            used
+        :raises StorageError: where another process uses it, it holds something else or a log that is
+            nobody's, or it cannot be used
         :raises Corrupt: where the identity is damaged
         """
         try:
@@ -95,6 +95,10 @@ class DataDirectory:
             raise StorageError(f"{path} cannot be used as a data directory: {error}") from error
         try:
             identity = read_identity(files, path)
+            if identity is None:
+                # Now, not when the directory is made somebody's: a cluster that has taken the node in
+                # by then has removed the member whose log this is.
+                _beginnings(files, path)
         except BaseException:
             lock.close()
             raise
@@ -238,23 +242,32 @@ class DataDirectory:
     def _remove_beginnings(self) -> None:
         """Remove what an interrupted creation left, and nothing that ever was in use."""
         files = self._files
-        snapshots = os.path.join(self.path, SNAPSHOTS_NAME)
         log = os.path.join(self.path, LOG_NAME)
-        names = files.list(log)
-        first = segment_name(1)
-        if (
-            files.list(snapshots)
-            or any(segment_number(name) is not None and name != first for name in names)
-            or (first in names and has_history(files, os.path.join(log, first)))
-        ):
-            raise StorageError(
-                f"{self.path} holds a log but no file named {IDENTITY_NAME}: restore that file, or"
-                " move the directory away and let the node join as a new member"
-            )
+        names = _beginnings(files, self.path)
         for name in names:
             files.unlink(os.path.join(log, name))
         if names:
             files.fsync_dir(log)
+
+
+def _beginnings(files: FileSystem, path: str) -> Sequence[str]:
+    """Return the names in the log of a directory without an identity: an interrupted creation's.
+
+    :raises StorageError: where anything of it ever was in use
+    """
+    log = os.path.join(path, LOG_NAME)
+    names = files.list(log)
+    first = segment_name(1)
+    if (
+        files.list(os.path.join(path, SNAPSHOTS_NAME))
+        or any(segment_number(name) is not None and name != first for name in names)
+        or (first in names and has_history(files, os.path.join(log, first)))
+    ):
+        raise StorageError(
+            f"{path} holds a log but no file named {IDENTITY_NAME}: restore that file, or"
+            " move the directory away and let the node join as a new member"
+        )
+    return names
 
 
 def _make_directories(files: FileSystem, path: str) -> None:

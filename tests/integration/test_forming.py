@@ -230,6 +230,21 @@ class TestWipedDisk:
         trio[0].start("--join", trio[1].http)
         cluster.wait_for_voters(3)
 
+    def test_a_lost_identity_costs_nobody_a_place(self, cluster: Cluster) -> None:
+        """The log says that somebody lives there: nothing is asked of the cluster before that."""
+        trio = cluster.three()
+        lost = next(one for one in trio[1:] if one is not cluster.leader())
+        before = lost.status()["incarnation"]
+        lost.kill()
+        (lost.data / "identity").rename(lost.data / "lost")
+        lost.start()
+        assert lost.wait() == 1
+        assert "holds a log but no file named identity: restore that file" in lost.log
+        (lost.data / "lost").rename(lost.data / "identity")
+        lost.start()
+        cluster.wait_for_voters(3)
+        assert lost.status()["incarnation"] == before
+
 
 class TestLeaving:
     """A removed node is told so."""

@@ -151,6 +151,17 @@ class TestTheIdentity:
         bench.disk.unlink(bench.segments()[0])
         bench.create()
 
+    def test_a_log_without_it_is_refused_before_anybody_is_asked(self, bench: Workbench) -> None:
+        """A join would cost the member whose log it is its place; the lock is given back."""
+        storage = bench.begin()
+        fill_log(storage, 1, 3)
+        outcome(storage.close())
+        bench.disk.rename(f"{bench.path}/identity", f"{bench.path}/lost")
+        with pytest.raises(StorageError, match="holds a log but no file named identity: restore"):
+            DataDirectory.open(bench.files, bench.path)
+        bench.disk.rename(f"{bench.path}/lost", f"{bench.path}/identity")
+        assert bench.recover().log.last_index() == 3
+
     def test_neither_are_snapshots_nor_later_segments(self, bench: Workbench) -> None:
         """They were in use, too."""
         storage = bench.begin()
@@ -159,7 +170,7 @@ class TestTheIdentity:
         bench.disk.unlink(f"{bench.path}/identity")
         bench.disk.unlink(bench.segments()[0])
         with pytest.raises(StorageError):
-            bench.create()
+            DataDirectory.open(bench.files, bench.path)
         other = Workbench(Random(2))
         storage = other.begin()
         save(storage, entries_of(1, b"x"), commit=1)
@@ -168,7 +179,7 @@ class TestTheIdentity:
         other.disk.unlink(f"{other.path}/identity")
         other.disk.unlink(other.segments()[0])
         with pytest.raises(StorageError):
-            other.create()
+            DataDirectory.open(other.files, other.path)
 
 
 class TestCreating:

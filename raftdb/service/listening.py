@@ -52,7 +52,8 @@ class Door(Factory):
         :param listen: as :func:`~raftdb.service.endpoints.listen_description` takes it
         :raises InvalidRequest: where that is not possible
         """
-        description = resolve_interface(listen_description(listen))
+        written = listen_description(listen)
+        description = resolve_interface(written)
         try:
             endpoint = serverFromString(reactor, description)
             self._port = cast("Port", await endpoint.listen(self))
@@ -62,6 +63,13 @@ class Door(Factory):
                 f"cannot listen for {self._purpose} on {description}: {error}"
             ) from error
         self._log.info("listening for {who} on {where}", who=self._purpose, where=description)
+        if _is_hidden(written, description):
+            self._log.warn(
+                "{name} is a loopback address here, as Debian writes it into /etc/hosts: other"
+                " hosts cannot reach this node's port for {who}; give --hlisten or --rlisten",
+                name=written.partition("interface=")[2],
+                who=self._purpose,
+            )
 
     def lead_to(self, factory: IProtocolFactory) -> None:
         """Let ``factory`` answer from now on; connections made before stay where they are."""
@@ -101,3 +109,11 @@ class Door(Factory):
         if self._behind is not None:
             self._behind.doStop()
             self._behind = None
+
+
+def _is_hidden(written: str, bound: str) -> bool:
+    """Whether a host's name, and no address, was written, and leads no farther than this host."""
+    name = written.partition("interface=")[2]
+    return (
+        written != bound and ":interface=127." in bound and not name.lower().startswith("localhost")
+    )

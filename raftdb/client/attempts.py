@@ -151,6 +151,11 @@ class _Attempt:
             raise self._reason
         try:
             return await self._connections.send(origin, self._ask, left_s)
+        except Unreachable:
+            if self._failures and self._clock.seconds() >= self._deadline:
+                # The time left was too short to connect: what came before says more.
+                raise self._reason from None
+            raise
         finally:
             if self.cancelled:
                 raise CancelledError

@@ -16,12 +16,14 @@ from twisted.internet.error import (
     ConnectingCancelledError,
     DNSLookupError,
 )
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is not in __all__
     Agent,
     HTTPConnectionPool,
     RequestNotSent,
+    ResponseNeverReceived,
 )
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
@@ -34,7 +36,10 @@ CONNECT_TIMEOUT_S = 2.0
 KEEP_OPEN_S = 30
 """Shorter than the server's patience, so that no request races with its closing."""
 CONNECTIONS_PER_NODE_MAX = 16
+_TOO_LATE_TO_CONNECT = (ConnectingCancelledError, ConnectTimeout)
 _SURELY_NOT_SENT = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
+_NO_HTTP = "; if that is a port for nodes, give the address that --haddr names"
+"""A peer port ends a connection over its first bytes, as a node that dies does."""
 
 
 class Ask(NamedTuple):
@@ -136,13 +141,17 @@ class Connections:
         timer = self._clock.callLater(timeout_s, give_up)
         try:
             return await exchange
+        except _TOO_LATE_TO_CONNECT as error:
+            waited_s = timeout_s if late else CONNECT_TIMEOUT_S
+            raise Unreachable(f"no connection to {origin} within {waited_s:.3g} s") from error
         except _SURELY_NOT_SENT as error:
             raise Unreachable(f"{origin}: {error}") from error
         except Exception as error:
             # Whatever ends an exchange early leaves the same doubt.
             if late:
                 raise Timeout(f"{origin} did not answer within {timeout_s:.3g} s") from error
-            raise OutcomeUnknown(f"{origin} gave no whole answer: {_cause(error)}") from error
+            hint = _NO_HTTP if isinstance(error, ResponseNeverReceived) else ""
+            raise OutcomeUnknown(f"{origin} gave no whole answer: {_cause(error)}{hint}") from error
         finally:
             if timer.active():
                 timer.cancel()

@@ -114,6 +114,30 @@ class TestConnections:
         failure = outcome(waiting)  # type: ignore[arg-type]  # any result will do
         assert isinstance(failure, Failure)
         assert isinstance(failure.value, Unreachable)
+        assert str(failure.value) == "no connection to http://127.0.0.1:8091 within 1 s"
+
+    def test_the_last_attempt_hides_no_better_reason(self, server: Server) -> None:
+        """It is cut short by the deadline; the one before was refused."""
+        waiting = server.client.delete("k", timeout_s=0.5)
+        _, _, factory, _, _ = server.reactor.tcpClients[-1]
+        factory.clientConnectionFailed(cast("IConnector", None), Failure(RefusedError()))
+        server.reactor.pump([0.05] * 11)
+        assert server.dialled == 2
+        failure = outcome(waiting)  # type: ignore[arg-type]  # any result will do
+        assert isinstance(failure, Failure)
+        assert isinstance(failure.value, Unreachable)
+        assert "refused" in str(failure.value)
+
+    def test_a_port_that_speaks_no_http_is_suspected(self, server: Server) -> None:
+        """A node's other port ends the connection without a word."""
+        waiting = server.client.delete("k")
+        server.accept()
+        server.connections[0][0].connectionLost(Failure(ConnectionDone()))
+        failure = outcome(waiting)  # type: ignore[arg-type]  # any result will do
+        assert isinstance(failure, Failure)
+        assert "if that is a port for nodes, give the address that --haddr names" in str(
+            failure.value
+        )
 
     def test_close_closes_them(self, server: Server) -> None:
         """And waits for it."""

@@ -148,6 +148,12 @@ class Bench:
         finally:
             await self._delete()
 
+    @property
+    def has_measured(self) -> bool:
+        """Whether any operation has ended: without one there is nothing to tell."""
+        kinds = (self.reads, self.writes)
+        return any(figures.times_s or figures.errors for figures in kinds)
+
     def result(self) -> dict[str, object]:
         """Return what was found so far."""
         both = Figures(self.reads.times_s + self.writes.times_s)
@@ -227,6 +233,8 @@ class Bench:
 
     async def _delete(self) -> None:
         keys = [self._plan.key(number) for number in self._perhaps_there]
+        if not keys:
+            return
         progress = self._story.progress("keys deleted", len(keys))
 
         async def delete(key: str) -> None:

@@ -30,6 +30,8 @@ from raftdb.errors import OutcomeUnknown, RaftDBError
 T = TypeVar("T")
 
 REFUSED, UNKNOWN, INTERRUPTED = 1, 3, 130
+READS = ("get", "status")
+"""Commands that change nothing: one without an answer leaves no doubt behind."""
 COUNT_MAX = 1_000_000
 
 
@@ -77,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raftdb",
         description="Talk to a raftdb cluster. A node is started by: twistd raftdb --help",
+        epilog="exit codes: 0 done; 1 refused or no such key; 2 wrong usage; 3 outcome unknown;"
+        " 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"raftdb {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -159,10 +163,10 @@ async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
             return await _talk(client, options)
         finally:
             await client.close()
-    except OutcomeUnknown as error:
-        sys.stderr.write(f"raftdb: the outcome is unknown: {error}\n")
-        return UNKNOWN
     except RaftDBError as error:
+        if isinstance(error, OutcomeUnknown) and options.command not in READS:
+            sys.stderr.write(f"raftdb: the outcome is unknown: {error}\n")
+            return UNKNOWN
         sys.stderr.write(f"raftdb: {error}\n")
         return REFUSED
 
@@ -172,7 +176,7 @@ def _client(reactor: Reactor, options: argparse.Namespace) -> Client:
 
 
 async def _bench(reactor: Reactor, options: argparse.Namespace) -> int:
-    """Measure; what was found until an interruption is printed as well."""
+    """Measure; what was found until an interruption or an error is printed as well."""
     rng = Random()
     plan = Plan(
         connections=options.connections,
@@ -188,8 +192,9 @@ async def _bench(reactor: Reactor, options: argparse.Namespace) -> int:
     try:
         await bench.run()
     finally:
-        write = write_json if options.json else write_table
-        write(bench.result(), sys.stdout)
+        if bench.has_measured:
+            write = write_json if options.json else write_table
+            write(bench.result(), sys.stdout)
         for client in clients:
             await client.close()
     return 0 if bench.reads.times_s or bench.writes.times_s else REFUSED

@@ -104,6 +104,7 @@ class TestWhatIsMeasured:
         world.start()
         world.run(6)
         assert world.ended == [None]
+        assert world.bench.has_measured
         reads, writes = world.figures("read"), world.figures("write")
         assert reads["p50_ms"] == pytest.approx(2, abs=0.01)
         assert writes["p99_ms"] == writes["max_ms"] == pytest.approx(10.5, abs=0.51)
@@ -180,6 +181,7 @@ class TestItsKeys:
         world.run(2)
         assert isinstance(getattr(world.ended[0], "value", None), Timeout)
         assert world.store.pairs == {"somebody's": "own"}
+        assert not world.bench.has_measured
 
     def test_are_named_where_they_could_not_be_deleted(self) -> None:
         """Somebody has to do it by hand."""

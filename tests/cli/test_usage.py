@@ -7,6 +7,17 @@ import pytest
 from raftdb.cli.main import main
 
 
+class TestHelp:
+    """What a script's author looks for."""
+
+    def test_names_the_exit_codes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """All five of them."""
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        told = " ".join(capsys.readouterr().out.split())
+        assert "exit codes: 0 done; 1 refused or no such key; 2 wrong usage; 3 outcome unk" in told
+
+
 class TestWrongUsage:
     """Exit code 2, what is wrong, and no traceback."""
 

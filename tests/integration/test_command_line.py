@@ -92,6 +92,23 @@ class TestCommands:
         assert code == 1
         assert absent.http in text
 
+    def test_bench_without_a_cluster_tells_the_error_alone(self, cluster: Cluster) -> None:
+        """No table of zeros."""
+        code, text = raftdb("bench", f"-e={cluster.node().http}", "--timeout=0.5")
+        assert code == 1
+        assert "refused" in text
+        assert "max ms" not in text
+
+    def test_a_read_at_the_peer_port_leaves_no_doubt(self, node: Daemon) -> None:
+        """Nothing changes by reading; the message names the likely mistake."""
+        at = f"--endpoint=127.0.0.1:{node.raft_port}"
+        for arguments in (("get", at, "k"), ("status", at)):
+            code, text = raftdb(*arguments, "--timeout=0.5")
+            assert code == 1
+            assert "unknown" not in text
+            assert "--haddr" in text
+        assert raftdb("put", at, "k", "v", "--timeout=0.5")[0] == 3
+
 
 class TestLedger:
     """The comparison that the demonstration stands on must be able to fail."""

@@ -11,7 +11,13 @@ import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseNeverReceived,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -24,6 +30,10 @@ REDIRECTS_MAX = 5
 REQUEST_TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 1024 * 1024
 
+_NO_HTTP = " (--join takes --haddr addresses, not --raddr)"
+"""A peer port ends a connection over its first bytes, as a node that dies does."""
+
+_CUT_OFF = (RequestTransmissionFailed, ResponseNeverReceived)
 _FOR_GOOD = frozenset({400, 403, 404, 405, 409, 410, 411, 413, 414, 415})
 """Statuses after which the same request to the same address never succeeds."""
 
@@ -71,7 +81,8 @@ class HttpDirectory:
         except Exception as error:
             # Whatever ends an HTTP request early leaves the same: nobody answered. Asking again
             # is harmless, and who cancels us asks no more.
-            raise OutcomeUnknown(f"no answer from {url}: {_cause(error)}") from error
+            hint = _NO_HTTP if isinstance(error, _CUT_OFF) else ""
+            raise OutcomeUnknown(f"no answer from {url}: {_cause(error)}{hint}") from error
 
     async def _exchange(self, url: str, body: bytes) -> _Reply:
         headers = Headers({"Content-Type": ["application/json"]})

@@ -6,6 +6,7 @@ does with the request is :mod:`raftdb.membership.roster`'s part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
@@ -56,6 +57,7 @@ class Joiner:
         self._directory = directory
         self._addresses = tuple(a for a in dict.fromkeys(addresses) if a != own_address)
         self._timeout_s = timeout_s
+        self._deadline = math.inf
         self._reasons: dict[str, str] = {}
         self._asking: Deferred[JoinAnswer] | None = None
         self._stopped = False
@@ -84,7 +86,7 @@ class Joiner:
             self._asking.cancel()
 
     async def _join(self, request: JoinRequest) -> JoinAnswer:
-        deadline = self._clock.seconds() + self._timeout_s
+        self._deadline = self._clock.seconds() + self._timeout_s
         while True:
             for address in self._addresses:
                 answer = await self._ask(address, request)
@@ -92,7 +94,7 @@ class Joiner:
                     return check_answer(address, request, answer)
                 if self._stopped:
                     raise ShuttingDown
-            if self._clock.seconds() + RETRY_S > deadline:
+            if self._clock.seconds() + RETRY_S > self._deadline:
                 raise OutcomeUnknown(self._nobody())
             await deferLater(self._clock, RETRY_S)
 
@@ -102,7 +104,8 @@ class Joiner:
         except JoinRefused:
             raise
         except RaftDBError as error:
-            self._note(address, str(error))
+            if not self._stopped:  # else it is the end of our own asking that came back
+                self._note(address, str(error))
             return None
 
     def _note(self, address: str, reason: str) -> None:
@@ -110,7 +113,10 @@ class Joiner:
         if self._reasons.get(address) != reason:
             self._reasons[address] = reason
             self._log.info(
-                "join through {address} has to wait: {reason}", address=address, reason=reason
+                "join through {address} has to wait: {reason}; asking again for up to {left:.0f} s",
+                address=address,
+                reason=reason,
+                left=max(0.0, self._deadline - self._clock.seconds()),
             )
 
     def _nobody(self) -> str:

@@ -8,11 +8,15 @@ from typing import cast
 import pytest
 from treq.client import HTTPClient
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
+from twisted.web.iweb import IAgent, IResponse
 from twisted.web.resource import Resource
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from raftdb.errors import InvalidRequest, JoinRefused, OutcomeUnknown, RemoteProtocolError
 from raftdb.membership import (
@@ -101,6 +105,18 @@ class TestAsking:
             return encode_join_answer(ANSWER)
 
         assert ask(answer).result == ANSWER
+
+    @pytest.mark.parametrize("kind", [ResponseNeverReceived, RequestTransmissionFailed])
+    def test_a_port_that_speaks_no_http_is_suspected(self, kind: type[Exception]) -> None:
+        """A node's other port ends the connection without a word."""
+
+        @implementer(IAgent)
+        class Ending:
+            def request(self, *_: object) -> Deferred[IResponse]:
+                return fail(kind([Failure(ConnectionDone())]))
+
+        asked = HttpDirectory(Clock(), HTTPClient(Ending())).join("a:8089", REQUEST)
+        assert str(failure_of(asked)).endswith("(--join takes --haddr addresses, not --raddr)")
 
     def test_redirects_in_a_circle_end(self) -> None:
         """Two followers that name each other are no endless loop."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from raftdb.errors import InvalidRequest, JoinRefused, NoLeader, OutcomeUnknown, ShuttingDown
@@ -49,6 +51,20 @@ def joiner(clock: Clock, directory: ScriptedDirectory, timeout_s: float = 5) -> 
         own_address="c:8091",
         timeout_s=timeout_s,
     )
+
+
+@pytest.fixture(name="lines")
+def lines_fixture() -> Iterator[list[str]]:
+    """Collect what is logged."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    observer = cast("ILogObserver", observe)
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
 
 
 class TestWhomItAsks:
@@ -119,7 +135,9 @@ class TestHowLongItAsks:
         one.stop()
         assert not clock.getDelayedCalls()
 
-    def test_stop_ends_it_although_the_directory_hides_the_cancellation(self) -> None:
+    def test_stop_ends_it_although_the_directory_hides_the_cancellation(
+        self, lines: list[str]
+    ) -> None:
         """An HTTP client turns a cancelled request into just another failure."""
 
         def unanswered(_request: JoinRequest) -> Deferred[JoinAnswer]:
@@ -131,6 +149,17 @@ class TestHowLongItAsks:
         one.stop()
         assert isinstance(failure_of(asked), ShuttingDown)
         assert directory.asked == ["a:1"]
+        assert lines == []
+
+    def test_a_reason_to_wait_is_told_once_and_for_how_long(self, lines: list[str]) -> None:
+        """Who reads it knows that nothing has to be done yet."""
+        clock = Clock()
+        asked = joiner(clock, ScriptedDirectory({"a:1": no_leader})).join(REQUEST)
+        clock.pump([RETRY_S] * 30)
+        assert isinstance(failure_of(asked), OutcomeUnknown)
+        (line,) = lines
+        assert line.startswith("join through a:1 has to wait: ")
+        assert line.endswith("; asking again for up to 5 s")
 
 
 class TestWhatItBelieves:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, formatEvent
 from twisted.protocols.amp import AmpBox
 
 from raftdb import codec
@@ -75,6 +75,14 @@ class TestBeforeHello:
         assert len(logged) <= 1
         assert all(event["log_level"] is LogLevel.warn for event in logged)
         assert town.wires.connections("a") == 0
+
+    def test_a_node_that_speaks_tls_is_told_apart(
+        self, town: Town, call: Call, logged: list[LogEvent]
+    ) -> None:
+        """One node with --peer-tls among others without is a mistake that its log explains."""
+        town.build("a")
+        call("a").say(HOSTILE["TLS"])
+        assert "speaks TLS: all nodes need --peer-tls, or none" in str(formatEvent(logged[0]))
 
     def test_silence_is_cut_off(self, town: Town, call: Call) -> None:
         """Who says nothing holds a connection for a second at most."""

@@ -58,8 +58,8 @@ class Journal:
             self._told[event] = fields
         else:
             self._told.clear()
-        level, line = _LINES.get(event, (LogLevel.debug, "{event}: {fields}"))
-        self._log.emit(level, line, event=event, fields=fields, **fields)
+        level, line = _LINES.get(event, (LogLevel.debug, "{event}: {told}"))
+        self._log.emit(level, line, event=event, told=_Told(fields), **fields)
 
     def configuration(self, conf_state: ConfState, *, initial: bool = False) -> None:
         """Tell who takes part."""
@@ -72,6 +72,17 @@ class Journal:
             if conf_state.is_joint
             else "",
         )
+
+
+class _Told:
+    """Fields as text, made only where a line is written: who it is about, then what is to say."""
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        named = (f"{name}={value}" for name, value in self._fields.items() if name != "id")
+        return " ".join((str(self._fields["id"]), *named))
 
 
 def _names(members: MemberIDs) -> str:

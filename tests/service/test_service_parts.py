@@ -294,7 +294,18 @@ class TestJournal:
                 journal.trace(event, fields)
         finally:
             globalLogPublisher.removeObserver(observer)
-        return [formatEvent(event) for event in seen if event["log_level"].name != "debug"]
+        return [formatEvent(event) for event in seen]
+
+    def test_what_has_no_words_of_its_own_names_the_member_first(self) -> None:
+        """In the form that all other lines use."""
+        lines = self.told(
+            ("change proposed", {"id": A, "term": 2, "index": 4}),
+            ("campaign ignored", {"id": A, "term": 2, "candidate": B}),
+        )
+        assert lines == [
+            "change proposed: a#00000000 term=2 index=4",
+            "campaign ignored: a#00000000 term=2 candidate=b#00000000",
+        ]
 
     def test_an_election_reads_as_people_know_it(self) -> None:
         """The words of the older program."""

@@ -33,8 +33,8 @@ _SPARE_SUFFIX = ".spare"
 _COPY_SUFFIX = ".copy"
 
 ADVICE = (
-    "nothing was changed; restore the file from this disk's own backup if it is just unreadable,"
-    " or move the data directory away and let the node join again as a new member"
+    "nothing was changed. Move the data directory away and let the node join again; if this was a"
+    " cluster of one, restore the whole directory from a backup (docs/operations.md)"
 )
 """What a person can do about damage: another member's copy is the data's only honest source."""
 

@@ -263,7 +263,7 @@ class TestDamageRefusesToStart:
             survivors(damaged.disk)
         assert caught.value.path == damaged.path
         assert caught.value.offset == damaged.begin
-        assert "join again as a new member" in str(caught.value)
+        assert "let the node join again; if this was a cluster of one" in str(caught.value)
 
     def test_refusing_changes_nothing(self, damaged: Scene) -> None:
         """The evidence stays as it was found."""

@@ -237,9 +237,7 @@ def _naming(option: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        text, field = str(error), option.removeprefix("--").replace("-", "_")
-        told = text.removeprefix(f"{field} ")
-        raise InvalidRequest(f"{option}{':' if told == text else ''} {told}") from error
+        raise InvalidRequest(f"{option}: {error}") from error
 
 
 def _option(field: str) -> str:

@@ -61,7 +61,7 @@ class StorageLimits(NamedTuple):
         """
         if self.segment_bytes % SECTOR_BYTES or self.segment_bytes < HEADER_BYTES + SECTOR_BYTES:
             raise InvalidRequest(
-                f"segment_bytes must be a multiple of {SECTOR_BYTES} and larger than"
+                f"a segment must have a multiple of {SECTOR_BYTES} bytes and more than"
                 f" {HEADER_BYTES}, not {self.segment_bytes}"
             )
         if not 0 <= self.reserve_bytes < self.segment_bytes - HEADER_BYTES:

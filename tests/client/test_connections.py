@@ -42,6 +42,11 @@ class Server:
         self.connections.append((protocol, transport))
         protocol.makeConnection(transport)
 
+    def refuse(self) -> None:
+        """Refuse the connection that was asked for last."""
+        _, _, factory, _, _ = self.reactor.tcpClients[-1]
+        factory.clientConnectionFailed(cast("IConnector", None), Failure(RefusedError()))
+
     def answer(self, body: bytes) -> None:
         """Answer the request on the last connection."""
         self.connections[-1][0].dataReceived(ANSWER % (len(body), body))
@@ -99,8 +104,7 @@ class TestConnections:
     def test_a_refused_connection_is_tried_again(self, server: Server) -> None:
         """Nothing was sent on it."""
         waiting = server.client.delete("k", timeout_s=3.0)
-        _, _, factory, _, _ = server.reactor.tcpClients[-1]
-        factory.clientConnectionFailed(cast("IConnector", None), Failure(RefusedError()))
+        server.refuse()
         server.reactor.pump([0.05] * 20)
         assert server.dialled == 2
         server.accept()
@@ -119,8 +123,7 @@ class TestConnections:
     def test_the_last_attempt_hides_no_better_reason(self, server: Server) -> None:
         """It is cut short by the deadline; the one before was refused."""
         waiting = server.client.delete("k", timeout_s=0.5)
-        _, _, factory, _, _ = server.reactor.tcpClients[-1]
-        factory.clientConnectionFailed(cast("IConnector", None), Failure(RefusedError()))
+        server.refuse()
         server.reactor.pump([0.05] * 11)
         assert server.dialled == 2
         failure = outcome(waiting)  # type: ignore[arg-type]  # any result will do

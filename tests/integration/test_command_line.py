@@ -98,6 +98,7 @@ class TestCommands:
         assert code == 1
         assert "refused" in text
         assert "max ms" not in text
+        assert "deleted" not in text
 
     def test_a_read_at_the_peer_port_leaves_no_doubt(self, node: Daemon) -> None:
         """Nothing changes by reading; the message names the likely mistake."""

@@ -74,6 +74,17 @@ class TestTheDialect:
         )
         self.check_without_leader(follower)
 
+    def test_a_follower_answers_reads_where_it_was_told_to(self, cluster: Cluster) -> None:
+        """And sees what was acknowledged before."""
+        trio = cluster.three("--follower-reads", "serve")
+        leader = cluster.leader()
+        follower = next(one for one in trio if one is not leader)
+        for value in (b"1", b"2", b"3"):
+            assert raw(leader, "POST", "/key", b'{"k":"%b"}' % value).status == 200
+            for level in ("default", "consistent"):
+                read = raw(follower, "GET", f"/key/k?level={level}")
+                assert (read.status, read.body) == (200, b'{"k":"%b"}' % value)
+
     def check_keys(self, leader: Daemon) -> None:
         """Every key can be written, read at each level, and deleted."""
         for target, key in KEYS.items():

@@ -300,6 +300,18 @@ class TestRetention:
         assert found is not None
         assert found.value == b"5"
 
+    def test_what_a_snapshot_held_back_of_one_key_goes_at_once(self) -> None:
+        """One by one from the front of a long list, each of them would move all the others."""
+        store = filled(b"k")
+        store.apply(SetRetention(Retention(revisions=10)))
+        pieces = store.snapshot()
+        for number in range(1_000):
+            store.apply(put(b"k", value=b"%d" % number))
+        assert len(tuple(store._history._versions.get(b"k") or ())) > 1_000
+        pieces.close()
+        store.apply(put(b"k"))
+        assert len(tuple(store._history._versions.get(b"k") or ())) == 11
+
     def test_what_leaves_the_history_of_a_key_leaves_the_hash(self) -> None:
         """Also of a key written so often that its versions are a list: hashed anew it is the same."""
         store = filled(b"k")

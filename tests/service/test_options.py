@@ -154,7 +154,7 @@ class TestComplaints:
             (("--body-bytes", "99999999", "d"), "--body-bytes must be at most"),
             (
                 ("--segment-bytes", "1000000", "d"),
-                "--segment-bytes must be a multiple of 512 and larger than 4096, not 1000000",
+                "--segment-bytes: a segment must have a multiple of 512 bytes and more than 4096, not 1000000",
             ),
             (("--segment-bytes", "1048576", "d"), "must hold --body-bytes"),
             (("--join-timeout", "0", "d"), "--join-timeout must be above 0"),

@@ -23,10 +23,11 @@ from raftdb.membership import JoinAnswer, JoinRequest, KnownMember
 from raftdb.membership.founding import LISTEN_S
 from raftdb.peer.hello import HelloFacts, Kind
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.service import Settings
+from raftdb.service import Node, Reactor, Settings
 from raftdb.service.admission import LOOK_S, Admission, check_name
 from raftdb.service.endpoints import dial, listen_description, resolve_interface
 from raftdb.service.journal import Journal
+from raftdb.service.node import FAREWELL_S
 from raftdb.service.waiting_room import WaitingRoom
 from raftdb.service.watch import DOUBT_LOOKS, PeerWatch
 from raftdb.simulation.disk import LossyDisk
@@ -337,3 +338,19 @@ class TestJournal:
 
 def _value(failure: Failure) -> BaseException | None:
     return failure.value
+
+
+class TestARemovedNode:
+    """It ends, but not before it has answered what it was asked."""
+
+    def test_ends_once_and_a_moment_later(self) -> None:
+        """The leader that was asked to remove itself may learn of it first from the others."""
+        reactor, died = MemoryReactorClock(), list[Failure]()
+        node = Node(cast("Reactor", reactor), settings(), die=died.append)
+        node._removed()
+        node._removed()
+        reactor.advance(FAREWELL_S * 0.9)
+        assert not died
+        reactor.advance(FAREWELL_S)
+        (failure,) = died
+        assert failure.check(JoinRefused)

@@ -50,6 +50,28 @@ class TestWhatWasSynced:
 class TestWhatWasNot:
     """May be there, or not, or in part: over the seeds each of them happens."""
 
+    def test_a_renaming_brings_its_own_file(self) -> None:
+        """Not the one that had the name once, whichever of the changes before it are lost."""
+        seen = set()
+        for seed in range(60):
+            disk = machine(seed)
+            durable_file(disk, "/d/a", b"old")
+            disk.unlink("/d/a")
+            file = disk.open("/d/a", create=True)
+            file.write_at(0, b"new")
+            file.fsync()
+            disk.rename("/d/a", "/d/b")
+            disk.lose_power()
+            seen.add(tuple((name, disk.contents(f"/d/{name}")) for name in disk.list("/d")))
+        renamed = ("b", b"new")
+        assert seen == {
+            (),
+            (("a", b"old"),),
+            (("a", b"new"),),
+            (renamed,),
+            (("a", b"old"), renamed),
+        }
+
     def test_sectors_are_kept_lost_and_torn(self) -> None:
         """All, none, some sectors, and a prefix that ends inside a sector."""
         old, new = b"o" * 2048, b"n" * 2048

@@ -24,7 +24,16 @@ class _Prompt(Connection):
 
     def write(self, data: bytes) -> None:
         """Send ``data``, now as far as possible."""
-        if self._goes_at_once():
+        # Whether nothing waits, nothing ends, and nobody counts on a turn of the reactor.
+        if not (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or not self.connected
+            or self.disconnecting
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or (self.producer is not None and not self.streamingProducer)
+        ):
             try:
                 sent = self.socket.send(data)
             except OSError:
@@ -35,18 +44,6 @@ class _Prompt(Connection):
                 return
             data = data[sent:]
         super().write(data)
-
-    def _goes_at_once(self) -> bool:
-        """Whether nothing waits, nothing ends, and nobody counts on a turn of the reactor."""
-        return not (
-            self.dataBuffer
-            or self._tempDataBuffer
-            or not self.connected
-            or self.disconnecting
-            or self._writeDisconnecting
-            or self._writeDisconnected
-            or (self.producer is not None and not self.streamingProducer)
-        )
 
 
 class PromptServer(_Prompt, Server):

@@ -96,7 +96,7 @@ def node_status(
         role=status.raft.role.value,
         term=position.term,
         leader=position.leader_id,
-        leader_http_address=position.leader_http_address,
+        leader_http_address=database.leader_http_address,
         leader_contact_age_s=None if age_s is None else round(age_s, 3),
         commit_index=status.raft.hard_state.commit,
         applied_index=position.applied_index,

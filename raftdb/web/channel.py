@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from twisted.internet.interfaces import IConsumer, IHalfCloseableDescriptor, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -24,7 +24,7 @@ from raftdb.web.messages import error_answer, raw_http
 
 _LENGTH_LINE_MAX = 1000
 
-__all__ = ["Channel", "Host", "LimitedRequest"]
+__all__ = ["ANSWERING", "IDLE", "Channel", "Host", "LimitedRequest"]
 
 
 class Host(Protocol):
@@ -56,6 +56,12 @@ class State(Enum):
     ENDING = "ending"
 
 
+IDLE: Final = State.IDLE  # by names of their own: to ask an Enum takes 100 ns in Python 3.11
+RECEIVING: Final = State.RECEIVING
+ANSWERING: Final = State.ANSWERING
+ENDING: Final = State.ENDING
+
+
 class LimitedRequest(Request):
     """A request whose body is counted as it arrives."""
 
@@ -79,7 +85,7 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Begin, or refuse a connection too many."""
-        self._state = State.IDLE
+        self._state = IDLE
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
         self._send_deadline: float | None = None
         self._body_bytes = 0
@@ -91,7 +97,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give everything back, and answer nothing of what is still here: a turn may be due."""
-        self._state = State.ENDING
+        self._state = ENDING
         self._release_body()
         self._release_unsent()
         self.site.closed(self)
@@ -102,9 +108,9 @@ class Channel(HTTPChannel):
         limits = self.site.limits
         if self._send_deadline is not None and now >= self._send_deadline:
             self.transport.abortConnection()
-        elif self._state is State.ANSWERING or now < self._deadline:
+        elif self._state is ANSWERING or now < self._deadline:
             return
-        elif self._state is State.RECEIVING:
+        elif self._state is RECEIVING:
             text = f"the request did not arrive within {limits.receive_timeout_s:g} s"
             self.refuse(408, "request_timeout", text)
         else:
@@ -116,14 +122,14 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first one of a request starts its clock."""
-        if self._state is State.ENDING:
+        if self._state is ENDING:
             return
         self._begin()
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of the head."""
-        if self._state is State.ENDING:
+        if self._state is ENDING:
             return
         self._begin()
         if line[:1] in (b" ", b"\t"):
@@ -164,12 +170,12 @@ class Channel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a part of the body, or what follows the request being answered."""
-        if self._state is not State.ENDING:
+        if self._state is not ENDING:
             super().rawDataReceived(data)
 
     def take_body(self, count: int) -> bool:
         """Count ``count`` bytes of the body in; False if they are too many."""
-        if self._state is State.ENDING or not self._admits(self._body_bytes + count):
+        if self._state is ENDING or not self._admits(self._body_bytes + count):
             return False
         self._body_bytes += count
         self.site.budget.take(count)
@@ -177,9 +183,9 @@ class Channel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         """Have the request answered."""
-        if self._state is State.ENDING:
+        if self._state is ENDING:
             return
-        self._state = State.ANSWERING
+        self._state = ANSWERING
         super().allContentReceived()
 
     # Answering and sending.
@@ -191,11 +197,11 @@ class Channel(HTTPChannel):
         behind = bool(self._buffer or any(self._dataBuffer))
         self.paused = behind
         super().requestDone(request)
-        if behind and self._state is not State.ENDING:
+        if behind and self._state is not ENDING:
             self._rest()
 
     def _wait_for_next(self) -> None:
-        self._state = State.IDLE
+        self._state = IDLE
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
 
     def _rest(self) -> None:
@@ -212,7 +218,7 @@ class Channel(HTTPChannel):
     def _go_on(self) -> None:
         """Take the next pipelined request, if the connection still wants it."""
         self._resting = False
-        if self._state is State.ENDING or not self.paused or self._waitingForTransport:
+        if self._state is ENDING or not self.paused or self._waitingForTransport:
             return
         self.paused = False
         self._networkProducer.resumeProducing()
@@ -257,7 +263,7 @@ class Channel(HTTPChannel):
 
         Closing with unread bytes would reset the connection, and the reset overtakes the answer.
         """
-        if self._state is State.ENDING:
+        if self._state is ENDING:
             return
         self._end(self.site.limits.linger_s)
         self._release_body()
@@ -293,12 +299,12 @@ class Channel(HTTPChannel):
         self.refuse(503, "overloaded", message, ((b"Retry-After", b"1"),))
 
     def _end(self, within_s: float) -> None:
-        self._state = State.ENDING
+        self._state = ENDING
         self._deadline = self.site.now() + within_s
 
     def _begin(self) -> None:
-        if self._state is State.IDLE:
-            self._state = State.RECEIVING
+        if self._state is IDLE:
+            self._state = RECEIVING
             self._deadline = self.site.now() + self.site.limits.receive_timeout_s
 
     def _release_body(self) -> None:

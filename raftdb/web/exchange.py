@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
+import msgspec
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.server import Request
 from twisted.web.server import version as server_version
@@ -21,7 +22,7 @@ __all__ = ["Exchange", "RequestExchange", "Stand", "head_of"]
 _Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
-class Stand(NamedTuple):
+class Stand(msgspec.Struct, frozen=True, gc=False):
     """Where the node stands when an answer is written, as the headers tell it.
 
     :param leader_id: as it may stand in a header; empty where nobody is known to lead
@@ -48,7 +49,13 @@ class Stand(NamedTuple):
     def lines(self) -> bytes:
         """Return the same as the lines of a head, each with CR LF in front."""
         if self.leader_id and self.leader_contact_age_ms is not None:
-            return _STAND % self  # as nearly always
+            # As nearly always.
+            return _STAND % (
+                self.applied_index,
+                self.term,
+                self.leader_id,
+                self.leader_contact_age_ms,
+            )
         return b"".join([b"\r\n%b: %b" % field for field in self.fields()])
 
 
@@ -128,14 +135,17 @@ _today = _Today()
 
 def head_of(answer: Answer, stand: Stand) -> bytes:
     """Return the head of an answer on a connection that stays open."""
-    parts = [_BEGINNINGS[answer.status], _today()]
+    further = b""
     for name, value in answer.headers:
-        parts += (b"\r\n", name, b": ", _one_line(value))
-    parts.append(stand.lines())
-    if answer.content_type:
-        parts += (b"\r\nContent-Type: ", answer.content_type)
-    parts.append(b"\r\nContent-Length: %d\r\n\r\n" % len(answer.body))
-    return b"".join(parts)
+        further += b"\r\n%b: %b" % (name, _one_line(value))
+    return b"%b%b%b%b%b\r\nContent-Length: %d\r\n\r\n" % (
+        _BEGINNINGS[answer.status],
+        _today(),
+        further,
+        stand.lines(),
+        answer.content_type and b"\r\nContent-Type: " + answer.content_type,
+        len(answer.body),
+    )
 
 
 def _one_line(value: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from twisted.python.failure import Failure
 
-from raftdb.web.channel import Channel, Host, LimitedRequest, State
+from raftdb.web.channel import ANSWERING, IDLE, Channel, Host, LimitedRequest
 from raftdb.web.exchange import Exchange, Stand, head_of
 from raftdb.web.messages import Answer, Asked
 from raftdb.web.plain import Plain, read_plain
@@ -30,7 +30,10 @@ class FastHost(Host, Protocol):
 
 
 class _PlainExchange:
-    """A plain request that waits for its answer; it stands in its channel's queue of requests."""
+    """The plain request that waits for its answer; it stands in its channel's queue of requests.
+
+    One serves all plain requests of a connection, because it has never more than one in hand.
+    """
 
     __slots__ = ("_channel", "_gone", "_lost")
 
@@ -45,7 +48,7 @@ class _PlainExchange:
     def answer(self, answer: Answer, stand: Stand, *, body: bytes) -> None:
         if not self._lost:
             self._gone = None
-            self._channel.answered(self, head_of(answer, stand), body)
+            self._channel.answered(head_of(answer, stand) + body, len(body))
 
     def connectionLost(self, reason: Failure) -> None:  # called by twisted.web
         del reason
@@ -64,10 +67,11 @@ class FastChannel(Channel):
         """Begin."""
         super().connectionMade()
         self._secure = bool(self.isSecure())
+        self._exchange = _PlainExchange(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes: the short way where they are one plain request and nothing is under way."""
-        if self._state is State.IDLE and not (
+        if self._state is IDLE and not (
             self._buffer or self.paused or self._busyReceiving or self.requests
         ):
             plain = read_plain(data)
@@ -86,26 +90,28 @@ class FastChannel(Channel):
         )
 
     def _take(self, plain: Plain) -> None:
-        self._state = State.ANSWERING
+        self._state = ANSWERING
         self._handlingRequest = True
-        self.setRawMode()  # what comes before the answer is kept, and read after it
-        self._body_bytes = len(plain.body)
-        self.site.budget.take(self._body_bytes)
-        exchange = _PlainExchange(self)
-        self.requests.append(cast("LimitedRequest", exchange))
+        self.line_mode = 0  # raw: what comes before the answer is kept, and read after it
+        if plain.body:
+            self._body_bytes = len(plain.body)
+            self.site.budget.take(self._body_bytes)
+        self.requests.append(self._exchange)
         path, query, target = split_target(plain.target)
         asked = Asked(plain.method, path, query, target, self._secure, plain.body)
-        self.site.take(asked, exchange)
+        self.site.take(asked, self._exchange)
 
-    def answered(self, exchange: _PlainExchange, head: bytes, body: bytes) -> None:
-        """Send the answer of the request in hand and wait for the next one."""
-        self.transport.write(head + body)
-        self.count_unsent(len(body))
+    def answered(self, answer: bytes, body_bytes: int) -> None:
+        """Send the answer of the plain request in hand and wait for the next one."""
+        self.transport.write(answer)
+        if self._send_deadline is not None:
+            self.count_unsent(body_bytes)
         if self._dataBuffer or self._waitingForTransport:
-            self.requestDone(cast("LimitedRequest", exchange))
+            self.requestDone(cast("LimitedRequest", self._exchange))
             return
         # As requestDone, where nothing came meanwhile and nothing was paused.
-        self._release_body()
+        if self._body_bytes:
+            self._release_body()
         self.requests.clear()
         self._handlingRequest = False
         self.line_mode = 1

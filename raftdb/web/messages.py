@@ -1,12 +1,11 @@
 """A request and its answer as plain values: handlers take the one and return the other.
 
 Nothing here reads or writes a connection, so every handler is a function that can be called in a
-test; :mod:`raftdb.web.dispatch` alone touches twisted.web's request.
+test; :mod:`raftdb.web.dispatch` alone touches twisted.web's request. They are Structs, as is all that
+is made for each request: a NamedTuple costs three times as much to make.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import msgspec
 
@@ -33,7 +32,7 @@ _REASONS = {
 }
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """A request that has arrived completely.
 
     :param method: as sent, in capitals for all methods that mean anything
@@ -52,7 +51,7 @@ class Asked(NamedTuple):
     body: bytes
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What is sent back; the length and the position headers are added when it is written.
 
     :param content_type: empty exactly if the body is

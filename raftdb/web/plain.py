@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["Plain", "read_plain"]
 
@@ -25,7 +26,7 @@ _LENGTH = re.compile(rb"[0-9]{1,9}")
 _NEVER_PLAIN = {b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"}
 
 
-class Plain(NamedTuple):
+class Plain(msgspec.Struct, frozen=True, gc=False):
     """One whole request, which keeps its connection open.
 
     :param target: begins with a slash; visible ASCII

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import iscoroutinefunction
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
+import msgspec
 from klein import Klein
 from twisted.web.iweb import IRequest
 
@@ -44,7 +45,7 @@ class App(Protocol):
         """Answer a request of this group that failed with ``error``."""
 
 
-class Match(NamedTuple):
+class Match(msgspec.Struct, frozen=True):
     """The handlers of one path, by method.
 
     :param handlers: each takes the request and the keywords, and returns an

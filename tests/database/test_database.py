@@ -172,7 +172,7 @@ class TestTheWayToTheLeader:
         assert isinstance(error_of(database.put([(b"k", b"v")])), NoLeader)
         assert isinstance(error_of(database.get(b"k", leader_only=True)), NoLeader)
         assert database.position().leader_id is None
-        assert database.position().leader_http_address == ""
+        assert database.leader_http_address == ""
         assert leader.member != survivor.member
 
     def test_replicas_can_be_compared(self, cluster: Cluster) -> None:

@@ -192,7 +192,7 @@ class TestWhereANodeStands:
         follower = cluster.followers[0]
         position = follower.database.position()
         assert position.leader_id == leader.name
-        assert position.leader_http_address == f"{leader.name}.http:1"
+        assert follower.database.leader_http_address == f"{leader.name}.http:1"
         assert position.applied_index == leader.replica.applied
         assert position.leader_contact_age_s is not None
         assert position.leader_contact_age_s <= 0.11

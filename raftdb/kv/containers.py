@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bytes, int)
 T = TypeVar("T")
 
 SHARDS = 256
@@ -21,10 +22,10 @@ TABLE_MASK = SHARDS - 1
 BLOCK_KEYS_MAX = 64
 
 
-class Table(Generic[T]):
-    """A dictionary with bytes for keys, in 256 pieces.
+class Table(Generic[K, T]):
+    """A dictionary with bytes or numbers for keys, in 256 pieces.
 
-    A key's piece depends on the process's hash seed, so there is no walking over a table: its order
+    The piece of a key of bytes depends on the process's hash seed, so there is no walking over a table: its order
     would differ between two replicas [26].
 
     :ivar pieces: ``hash(key) & TABLE_MASK`` is the place of the one a key belongs into, for whoever
@@ -34,25 +35,25 @@ class Table(Generic[T]):
     __slots__ = ("pieces",)
 
     def __init__(self) -> None:
-        self.pieces: list[dict[bytes, T]] = [{} for _ in range(SHARDS)]
+        self.pieces: list[dict[K, T]] = [{} for _ in range(SHARDS)]
 
     def __len__(self) -> int:
         return sum(map(len, self.pieces))
 
-    def get(self, key: bytes) -> T | None:
+    def get(self, key: K) -> T | None:
         """Return what stands under ``key``, None for nothing."""
         return self.pieces[hash(key) & TABLE_MASK].get(key)
 
-    def __setitem__(self, key: bytes, value: T) -> None:
+    def __setitem__(self, key: K, value: T) -> None:
         self.pieces[hash(key) & TABLE_MASK][key] = value
 
-    def update(self, keys: list[bytes], values: Sequence[T]) -> None:
+    def update(self, keys: list[K], values: Sequence[T]) -> None:
         """Set each of ``keys`` to its value."""
         pieces = self.pieces
         for key, value in zip(keys, values, strict=True):
             pieces[hash(key) & TABLE_MASK][key] = value
 
-    def __delitem__(self, key: bytes) -> None:
+    def __delitem__(self, key: K) -> None:
         del self.pieces[hash(key) & TABLE_MASK][key]
 
 

@@ -1,19 +1,22 @@
 """Versions of keys: the present and the retained past, which part is compacted, which is pinned.
 
-Owns the multi-versioning of the store and its state hash, and knows no commands. Three things are
-kept apart:
+Owns the multi-versioning of the store and its state hash, and knows no commands. The present is a
+table of the newest version of each key. The past is a log: of each revision, the versions that it
+replaced, by key. To read the past is to follow a key back: its newest version names the revision
+that wrote it, that revision has the version before, and so on. So a write touches nothing but the
+newest version, whatever the past of its key, and what one revision superseded leaves in one piece.
+Three things are kept apart:
 
 - **compaction** is replicated. It advances inside :meth:`History.commit` by the revision, the
   retention and the bytes superseded, none of which depends on what is stored where. It costs O(1)
   per revision, because what one revision superseded is counted and hashed when it happens.
-- **removal** of what is compacted is local, a few keys per command, and waits for pins.
-- **a pin** keeps what can be read at a revision while a snapshot or a paged read goes on. When it
-  holds back too much it is broken, and its owner fails instead of the node's memory [8].
+- **removal** of what is compacted is local, a few revisions per command, and waits for pins.
+- **a pin** keeps what can be read at a revision while a snapshot goes on. When it holds back too
+  much it is broken, and its owner fails instead of the node's memory [8].
 
 A version is kept as its encoded bytes: they are what is hashed, what a snapshot holds and what a
 snapshot brings, they take less than half of what an object with six attributes takes, and the
-garbage collector has nothing to walk in them. A key with one version costs no list: most keys have
-no past, and memory per key counts.
+garbage collector has nothing to walk in them.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from heapq import merge
 from itertools import islice, pairwise
 
 from raftdb.kv.containers import TABLE_MASK, Order, Table
-from raftdb.kv.past import COUNTED_BYTES, NEVER, Pin, Superseded, Versions, superseded_at
+from raftdb.kv.past import COUNTED_BYTES, NEVER, Pin, Superseded, superseded_at
 from raftdb.kv.values import (
     DIGEST_MASK,
     LINEAGE,
@@ -35,6 +38,7 @@ from raftdb.kv.values import (
     decode_version,
     digest,
     digest_sum,
+    is_tombstone,
     lineage,
     mod_revision,
     nothing_hashed,
@@ -44,15 +48,25 @@ from raftdb.kv.values import (
 PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
 
+HASHES_MAX = 16 * 1024
+"""Of how many keys that are overwritten again and again the newest version's hash is remembered.
+
+It spares every overwrite of such a key one hash of two, a fifth of its cost.
+"""
+
+
+NO_PIN = -1
+"""In place of the newest revision that is pinned: none was written by then."""
+
 
 class History:
     """All kept versions of all keys.
 
     Invariant: ``compact_revision <= revision``, and every version not superseded at or before
-    ``compact_revision`` is in ``_versions`` and counted once in ``digest``. Every key of ``_versions``
-    is either in ``_living`` or, if a tombstone is its newest version, in ``_dead``: apart, because a
-    command over a range must not walk past all that was deleted there in the last ten thousand
-    revisions.
+    ``compact_revision`` is counted once in ``digest`` and found by following its key back. Every key
+    of ``_newest`` is either in ``_living`` or, if its newest version is a tombstone, in ``_dead``:
+    apart, because a command over a range must not walk past all that was deleted there in the last
+    ten thousand revisions.
 
     :param pinned_bytes_max: what may wait for pins before the oldest of them is broken; local
     """
@@ -65,38 +79,49 @@ class History:
         self.live_count = 0
         self._living = Order()
         self._dead = Order()
-        self._versions: Table[bytes | Versions] = Table()
-        self._open = Superseded(1, [])
+        self._newest: Table[bytes, bytes] = Table()
+        self._hashes: dict[bytes, int] = {}
+        self._open = Superseded(1, {}, [])
         self._written: list[bytes] = []
+        self._past: Table[int, Superseded] = Table()
         self._retained: deque[Superseded] = deque()
         self._retained_bytes = 0
         self._garbage: deque[Superseded] = deque()
         self._garbage_bytes = 0
         self._filling: dict[int, Superseded] = {}
         self._pins: list[Pin] = []
+        self._pinned = NO_PIN
         self._pinned_bytes_max = pinned_bytes_max
 
     # Reading
 
     def current(self, key: bytes) -> KeyValue | None:
         """Return the live version of ``key`` now, the open revision included."""
-        kept = self._versions.get(key)
-        if kept is None:
-            return None
-        kv = decode_version(kept if isinstance(kept, bytes) else kept.newest)
-        return kv if kv.version else None
-
-    def at(self, key: bytes, revision: int) -> KeyValue | None:
-        """Return what ``key`` was at ``revision``, ``compact_revision <= revision``."""
-        kept = self._versions.get(key)
-        if isinstance(kept, Versions):
-            record = kept.at(revision)
-        else:
-            record = None if kept is None or mod_revision(kept) > revision else kept
+        record = self._newest.get(key)
         if record is None:
             return None
         kv = decode_version(record)
         return kv if kv.version else None
+
+    def at(self, key: bytes, revision: int) -> tuple[KeyValue | None, int]:
+        """Return what ``key`` was at ``revision``, ``compact_revision <= revision``.
+
+        :returns: and how many versions were looked at: as many as were written since, and one
+        """
+        looked_at = 1
+        record = self._newest.get(key)
+        while record is not None and (modified := mod_revision(record)) > revision:
+            record = self._before(key, modified)
+            looked_at += 1
+        if record is None:
+            return None, looked_at
+        kv = decode_version(record)
+        return (kv if kv.version else None), looked_at
+
+    def _before(self, key: bytes, modified: int) -> bytes | None:
+        """Return the version of ``key`` before the one written at ``modified``, if it is kept."""
+        superseded = self._past.get(modified)
+        return None if superseded is None else superseded.replaced.get(key)
 
     def visit(self, start: bytes, end: bytes = b"", *, count: int | None = None) -> Iterator[bytes]:
         """Walk at most ``count`` keys in ``[start, end)``, dead ones too; empty ``end``: no end.
@@ -109,34 +134,44 @@ class History:
         """Walk the keys in ``[start, end)`` that exist now; nothing may be written meanwhile."""
         return self._living.walk(start, end)
 
-    def kept(
-        self, keys: Sequence[bytes], *, revision: int, floor: int, enough: int
-    ) -> tuple[list[bytes], int]:
-        """Return the versions of ``keys`` written by ``revision`` and history only after ``floor``.
+    def kept(self, keys: Sequence[bytes], pin: Pin, *, enough: int) -> tuple[list[bytes], int]:
+        """Return what ``pin`` keeps of ``keys``: written by its revision, history after its floor.
 
-        By hand, because a snapshot does it for every key there is: no call of Python code for one
-        of a single version.
+        By hand, because a snapshot does it for every version there is: no call of Python code for
+        a key without a past, nor for each version of one that has.
 
         :param keys: as :meth:`visit` gave them
         :param enough: of versions; the key they are reached with is the last one looked at
         :returns: key by key, of each the oldest first, as they are encoded; and of how many keys
         """
         found: list[bytes] = []
-        pieces, unpack_lineage = self._versions.pieces, LINEAGE.unpack_from
+        pieces, past, unpack_lineage = self._newest.pieces, self._past.pieces, LINEAGE.unpack_from
+        revision, floor = pin.revision, pin.floor
         for count, key in enumerate(keys, 1):
-            kept = pieces[hash(key) & TABLE_MASK][key]
-            if isinstance(kept, bytes):
-                _, modified, version = unpack_lineage(kept)
-                if modified <= revision and (version or modified > floor):
-                    found.append(kept)
+            record: bytes | None = pieces[hash(key) & TABLE_MASK][key]
+            assert record is not None
+            _, modified, version = unpack_lineage(record)
+            if modified > revision:
+                record = pin.replaced.get(key)
+                if record is None:
+                    continue
+                _, modified, version = unpack_lineage(record)
+            if modified <= floor:
+                if version:
+                    found.append(record)
                 continue
-            found += [
-                record
-                for record, following in pairwise((*kept.until(revision), None))
-                if record is not None
-                and mod_revision(record) <= revision
-                and superseded_at(record, following) > floor
-            ]
+            versions = [record]
+            # What was replaced after the floor is kept; a tombstone only if it is that young itself.
+            while modified > floor:
+                superseded = past[modified & TABLE_MASK].get(modified)
+                record = superseded and superseded.replaced.get(key)
+                if record is None:
+                    break
+                _, modified, version = unpack_lineage(record)
+                if version or modified > floor:
+                    versions.append(record)
+            versions.reverse()
+            found += versions
             if len(found) >= enough:
                 return found, count
         return found, len(keys)
@@ -151,51 +186,37 @@ class History:
         that is written again and again.
         """
         opened = self._open
-        revision = opened.revision
-        pieces = self._versions.pieces
+        revision, replaced = opened.revision, opened.replaced
+        pieces, hashes, pinned = self._newest.pieces, self._hashes, self._pinned
         written = self._written.append
-        made_history = opened.keys
-        assert isinstance(made_history, list), "what is closed takes nothing more"
         pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
         for key, value in pairs:
             piece = pieces[hash(key) & TABLE_MASK]
-            kept = piece.get(key)
-            if kept is None:
+            old = piece.get(key)
+            if old is None:
                 self._come_to_life(key)
                 record = pack(len(key), revision, revision, 1, 0) + key + value
                 added += digest(record)
-                piece[key] = record
-                written(record)
-                continue
-            if isinstance(kept, bytes):
-                several, old, old_digest = None, kept, digest(kept)
             else:
-                several, old, old_digest = kept, kept.newest, kept.digest
-            created, modified, version = unpack_lineage(old)
-            assert modified < revision
-            if version:
-                made_history.append(key)
-                counted += len(old) + COUNTED_BYTES
-                superseded += old_digest
-            else:  # a tombstone was history as soon as it was written
-                created = revision
-                self._dead.remove(key)
-                self._come_to_life(key)
-            record = pack(len(key), created, revision, version + 1, 0) + key + value
-            hashed = nothing_hashed()  # as digest() does
-            hashed.update(record)
-            new_digest = as_number(hashed.digest())
-            added += new_digest
-            if several is None:
-                piece[key] = Versions(record, new_digest, (old,))
-            else:
-                older = several.older
-                if isinstance(older, list):  # as add() does
-                    older.append(old)
-                    several.newest, several.digest = record, new_digest
-                else:
-                    several.add(record, new_digest)
+                created, modified, version = unpack_lineage(old)
+                assert modified < revision
+                replaced[key] = old
+                if modified <= pinned:
+                    self._keep_for_pins(key, old, modified)
+                if version:
+                    counted += len(old) + COUNTED_BYTES
+                    superseded += hashes.get(key) or digest(old)
+                else:  # a tombstone was history as soon as it was written
+                    created = revision
+                    self._dead.remove(key)
+                    self._come_to_life(key)
+                record = pack(len(key), created, revision, version + 1, 0) + key + value
+                hashed = nothing_hashed()  # as digest() does
+                hashed.update(record)
+                hashes[key] = new_digest = as_number(hashed.digest())
+                added += new_digest
+            piece[key] = record
             written(record)
         self.digest += added
         opened.counted_bytes += counted
@@ -207,25 +228,25 @@ class History:
 
     def delete(self, key: bytes) -> bool:
         """Delete ``key`` at the open revision; return whether there was one."""
-        kept = self._versions.get(key)
-        if kept is None:
+        old = self._newest.get(key)
+        if old is None:
             return False
-        old = kept if isinstance(kept, bytes) else kept.newest
         _, modified, version = lineage(old)
         if not version:
             return False
-        revision = self._open.revision
-        assert modified < revision
-        tombstone = version_bytes(key, b"", 0, revision, 0)
+        opened = self._open
+        assert modified < opened.revision
+        opened.replaced[key] = old
+        if modified <= self._pinned:
+            self._keep_for_pins(key, old, modified)
+        assert isinstance(opened.dead, list), "what is closed takes nothing more"
+        opened.dead.append(key)
+        opened.count(old, self._hashes.pop(key, 0) or digest(old))
+        tombstone = version_bytes(key, b"", 0, opened.revision, 0)
         hashed = digest(tombstone)
-        if isinstance(kept, bytes):
-            self._open.add(key, old, digest(old))
-            self._versions[key] = Versions(tombstone, hashed, (old,))
-        else:
-            self._open.add(key, old, kept.digest)
-            kept.add(tombstone, hashed)
-        self._open.add(key, tombstone, hashed)
+        opened.count(tombstone, hashed)
         self.digest += hashed
+        self._newest[key] = tombstone
         self._living.remove(key)
         self._dead.add(key)
         self.live_count -= 1
@@ -240,13 +261,16 @@ class History:
             closed = self._open
             self.revision = closed.revision
             self.digest &= DIGEST_MASK
-            if not closed.keys:
+            if not closed.replaced:
                 closed.revision += 1
             else:
-                self._open = Superseded(closed.revision + 1, [])
+                self._open = Superseded(closed.revision + 1, {}, [])
                 closed.close()
+                self._past[closed.revision] = closed
                 self._retained.append(closed)
                 self._retained_bytes += closed.counted_bytes
+            if len(self._hashes) > HASHES_MAX:
+                self._hashes.clear()
             self.compact()
         self._remove(REMOVALS_PER_COMMIT + 2 * len(changes))
         return changes
@@ -267,83 +291,57 @@ class History:
         self.compact_revision = max(self.compact_revision, floor)
 
     def _remove(self, count: int) -> None:
-        """Free at most ``count`` keys of what is compacted and not pinned; local."""
-        safe = self.compact_revision
-        if self._pins:
-            safe = min(safe, *(pin.revision for pin in self._pins))
+        """Free at most ``count`` versions of what is compacted and not pinned, or one revision; local."""
+        safe = min([self.compact_revision, *(pin.floor for pin in self._pins)])
         garbage = self._garbage
         while count > 0 and garbage and garbage[0].revision <= safe:
             oldest = garbage[0]
-            keys = oldest.keys
-            if len(keys) > count:
-                oldest.keys, keys = keys[:-count], keys[-count:]
+            if oldest.dead:
+                buried, oldest.dead = oldest.dead[-count:], oldest.dead[:-count]
+                for key in buried:
+                    self._bury(key, oldest.revision)
+                count -= len(buried)
             else:
-                self._garbage_bytes -= oldest.counted_bytes
                 garbage.popleft()
-            self._prune(keys, safe)
-            count -= len(keys)
+                del self._past[oldest.revision]
+                self._garbage_bytes -= oldest.counted_bytes
+                count -= len(oldest.replaced)
         if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
             self._break_pins(safe)
 
-    def _prune(self, keys: Sequence[bytes], safe: int) -> None:
-        """Drop what was history at ``safe`` of keys that one revision made history."""
-        pieces = self._versions.pieces
-        unpack_lineage = LINEAGE.unpack_from
-        for key in keys:
-            piece = pieces[hash(key) & TABLE_MASK]
-            kept = piece.get(key)
-            if isinstance(kept, Versions):
-                older = kept.older
-                following = older[1] if len(older) > 1 else kept.newest
-                _, modified, version = unpack_lineage(following)
-                many = isinstance(older, list) and len(older) > 2
-                if version and modified <= safe and not (many and mod_revision(older[2]) <= safe):
-                    # Nearly always: one write after another. What else of it is history was made so
-                    # by another revision, whose turn comes. But where much was held back for a pin,
-                    # all of it goes at once: to take one after the other from the front of a long
-                    # list would move the rest each time.
-                    if len(older) > 1:
-                        if isinstance(older, list):  # as forget() does
-                            del older[0]
-                        else:
-                            kept.older = older[1:]
-                    else:
-                        piece[key] = kept.newest
-                    continue
-            self._prune_thoroughly(key, safe)
-
-    def _prune_thoroughly(self, key: bytes, safe: int) -> None:
-        """Drop all that was history of ``key``, tombstones included."""
-        kept = self._versions.get(key)
-        if kept is None or (isinstance(kept, Versions) and not kept.forget(safe)):
-            return
-        newest = kept if isinstance(kept, bytes) else kept.newest
-        _, modified, version = lineage(newest)
-        if version or modified > safe:
-            self._versions[key] = newest
-        else:
-            del self._versions[key]
+    def _bury(self, key: bytes, revision: int) -> None:
+        """Forget a key whose deletion at ``revision`` nobody can read any more, unless it lives again."""
+        newest = self._newest.get(key)
+        assert newest is not None, "a tombstone is forgotten once"
+        if is_tombstone(newest) and mod_revision(newest) == revision:
+            del self._newest[key]
             self._dead.remove(key)
 
     # Pins
 
-    def pin(self, revision: int) -> Pin:
-        """Keep what is superseded only after ``revision``, ``compact_revision <= revision``."""
-        assert self.compact_revision <= revision <= self.revision
-        pin = Pin(revision)
+    def pin(self) -> Pin:
+        """Keep what can be read now, as it is now."""
+        pin = Pin(self.revision, self.compact_revision)
         self._pins.append(pin)
+        self._pinned = self.revision
         return pin
 
     def unpin(self, pin: Pin) -> None:
         """Let go of a pin; harmless when it is broken already."""
-        if pin in self._pins:
-            self._pins.remove(pin)
+        self._pins = [one for one in self._pins if one is not pin]
+        self._pinned = max((one.revision for one in self._pins), default=NO_PIN)
 
-    def _break_pins(self, revision: int) -> None:
-        """Break the pins that stand at ``revision`` and hold everything back."""
+    def _break_pins(self, floor: int) -> None:
+        """Break the pins that stand at ``floor`` and hold everything back."""
+        for pin in [one for one in self._pins if one.floor == floor]:
+            pin.broken = True
+            self.unpin(pin)
+
+    def _keep_for_pins(self, key: bytes, old: bytes, modified: int) -> None:
+        """Note what a pinned revision has of ``key``, which is written for the first time since."""
         for pin in self._pins:
-            pin.broken = pin.broken or pin.revision == revision
-        self._pins = [pin for pin in self._pins if not pin.broken]
+            if modified <= pin.revision:
+                pin.replaced[key] = old
 
     # Filling from a snapshot
 
@@ -354,7 +352,7 @@ class History:
         :param records: the version of each
         """
         self._living.extend(keys)
-        self._versions.update(keys, records)
+        self._newest.update(keys, records)
         self.digest += digest_sum(records)
         self.live_count += len(keys)
 
@@ -364,19 +362,27 @@ class History:
         :param key: not there yet
         :param past: the versions before the newest, oldest first
         """
-        _, _, version = lineage(newest)
+        _, modified, version = lineage(newest)
+        self._newest[key] = newest
         (self._living if version else self._dead).add(key)
-        self.live_count += version > 0
-        hashed = 0
+        if version:
+            self.live_count += 1
+        else:
+            died = self._fill(modified)
+            assert isinstance(died.dead, list)
+            died.dead.append(key)
         for record, following in pairwise((*past, newest, None)):
             assert record is not None
             hashed = digest(record)
             self.digest += hashed
+            if following is not None:
+                self._fill(mod_revision(following)).replaced[key] = record
             at = superseded_at(record, following)
             if at < NEVER:
-                superseded = self._filling.setdefault(at, Superseded(at, []))
-                superseded.add(key, record, hashed)
-        self._versions[key] = Versions.of((*past, newest), hashed) if past else newest
+                self._fill(at).count(record, hashed)
+
+    def _fill(self, revision: int) -> Superseded:
+        return self._filling.setdefault(revision, Superseded(revision, {}, []))
 
     def loaded(self, revision: int, compact_revision: int, retention: Retention) -> None:
         """Close the filling: what is superseded is put in the order of its revisions."""
@@ -384,9 +390,9 @@ class History:
         self.compact_revision = compact_revision
         self.retention = retention
         self.digest &= DIGEST_MASK
-        self._open = Superseded(revision + 1, [])
-        self._retained = deque(self._filling[at] for at in sorted(self._filling))
-        for one in self._retained:
-            one.close()
+        self._open = Superseded(revision + 1, {}, [])
+        for at in sorted(self._filling):
+            superseded = self._past[at] = self._filling.pop(at)
+            superseded.close()
+            self._retained.append(superseded)
         self._retained_bytes = sum(one.counted_bytes for one in self._retained)
-        self._filling = {}

@@ -37,19 +37,18 @@ def slices(
     :param keys_max: how many keys one slice walks over, dead ones included
     :raises Compacted: out of a slice, where the pin was broken because too much waited for it [8]
     """
-    pin = history.pin(history.compact_revision)
+    pin = history.pin()
     try:
-        revision = history.revision
         header = _HEADER.pack(
             SNAPSHOT_VERSION,
-            revision,
             pin.revision,
+            pin.floor,
             *history.retention,
             history.digest.to_bytes(16, "big"),
         )
         yield b""
         yield framed(header)
-        walk = _Walk(history, pin, revision=revision, bytes_max=bytes_max, keys_max=keys_max)
+        walk = _Walk(history, pin, bytes_max=bytes_max, keys_max=keys_max)
         while not walk.done:
             if pin.broken:
                 raise Compacted("too much history waited for this snapshot, and it was given up")
@@ -62,12 +61,9 @@ def slices(
 class _Walk:
     """A position among the retained versions; it moves on by bounded steps."""
 
-    def __init__(
-        self, history: History, pin: Pin, *, revision: int, bytes_max: int, keys_max: int
-    ) -> None:
+    def __init__(self, history: History, pin: Pin, *, bytes_max: int, keys_max: int) -> None:
         self._history = history
-        self._revision = revision
-        self._floor = pin.revision
+        self._pin = pin
         self._bytes_max = bytes_max
         self._keys_max = keys_max
         self._start: bytes | None = b""
@@ -92,10 +88,7 @@ class _Walk:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
         keys = list(self._history.visit(start, count=self._keys_max + 1))
         found, count = self._history.kept(
-            keys[: self._keys_max],
-            revision=self._revision,
-            floor=self._floor,
-            enough=_VERSIONS_PER_KEY * self._keys_max,
+            keys[: self._keys_max], self._pin, enough=_VERSIONS_PER_KEY * self._keys_max
         )
         self._found += found
         self._start = keys[count] if count < len(keys) else None

@@ -41,6 +41,7 @@ from raftdb.kv.values import (
 
 RANGE_KEYS_MAX = 10_000
 RANGE_BYTES_MAX = 1024 * 1024
+RANGE_VERSIONS_MAX = 10_000
 
 
 class KeyValueStore:
@@ -147,7 +148,8 @@ class KeyValueStore:
         """
         if revision is None:
             return self._history.current(key)
-        return self._history.at(key, self._readable(revision))
+        kv, _ = self._history.at(key, self._readable(revision))
+        return kv
 
     def range(
         self,
@@ -160,7 +162,8 @@ class KeyValueStore:
         """Return a page of at most ``limit`` keys in ``[start, end)``; empty ``end``: to the end.
 
         A page is bounded work: it ends early at 1 MiB of keys and values (one always fits), and
-        after walking over 10,000 keys, many of which may not exist at that revision.
+        after looking at 10,000 versions: of each key those that were written since are looked at,
+        and many a key may not exist at that revision.
 
         :param limit: ``1 <= limit <= 10_000``
         :raises Compacted: where ``revision`` is no longer kept
@@ -172,10 +175,12 @@ class KeyValueStore:
         at = self._readable(history.revision if revision is None else revision)
         pairs: list[KeyValue] = []
         room = RANGE_BYTES_MAX
-        for walked, key in enumerate(history.visit(start, end)):
-            if len(pairs) == limit or walked == RANGE_KEYS_MAX:
+        walked = 0
+        for key in history.visit(start, end):
+            if len(pairs) == limit or walked >= RANGE_VERSIONS_MAX:
                 return RangePage(tuple(pairs), at, key)
-            kv = history.at(key, at)
+            kv, looked_at = history.at(key, at)
+            walked += looked_at
             if kv is not None:
                 room -= len(kv.key) + len(kv.value)
                 if room < 0 and pairs:

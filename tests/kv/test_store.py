@@ -19,7 +19,6 @@ from raftdb.kv.commands import (
     ValueIs,
 )
 from raftdb.kv.containers import Order
-from raftdb.kv.past import SHORT_MAX
 from raftdb.kv.snapshot import StoreRestorer
 from raftdb.kv.store import KeyValueStore
 from raftdb.kv.values import (
@@ -274,15 +273,15 @@ class TestRetention:
         store.apply(DeleteRange(b""))
         store.apply(SetRetention(Retention(revisions=0)))
         history = store._history
-        assert len(history._versions) == 4_000
+        assert len(history._newest) == 4_000
         store.apply(put(b"k"))
-        assert 3_900 < len(history._versions) < 4_000
+        assert 3_900 < len(history._newest) < 4_000
         for _ in range(300):
             store.apply(put(b"k"))
         assert list(history.visit(b"")) == [b"k"]
-        assert len(history._versions) == 1
-        assert isinstance(history._versions.get(b"k"), bytes), "with a past would be Versions"
-        assert store._history._garbage_bytes == 0
+        assert len(history._newest) == 1
+        assert not len(history._past)
+        assert history._garbage_bytes == 0
 
     def test_removal_stops_at_what_can_be_read(self) -> None:
         """A deletion removes all before it at once; what later revisions left is not taken twice."""
@@ -300,35 +299,73 @@ class TestRetention:
         assert found is not None
         assert found.value == b"5"
 
-    def test_what_a_snapshot_held_back_of_one_key_goes_at_once(self) -> None:
-        """One by one from the front of a long list, each of them would move all the others."""
+    def test_what_a_snapshot_held_back_goes_by_and_by(self) -> None:
+        """Each command frees a few revisions; what can be read stays."""
         store = filled(b"k")
         store.apply(SetRetention(Retention(revisions=10)))
         pieces = store.snapshot()
         for number in range(1_000):
             store.apply(put(b"k", value=b"%d" % number))
-        assert len(tuple(store._history._versions.get(b"k") or ())) > 1_000
+        assert len(store._history._past) == 1_000
         pieces.close()
         store.apply(put(b"k"))
-        assert len(tuple(store._history._versions.get(b"k") or ())) == 11
+        assert 900 < len(store._history._past) < 1_000
+        for _ in range(100):
+            store.apply(put(b"k"))
+        assert len(store._history._past) == 10
+
+    def test_a_revision_of_many_keys_is_freed_in_one_piece(self) -> None:
+        """A single write does not pay for the hundred keys of each of those that leave with it."""
+        store = KeyValueStore()
+        names = [b"%03d" % n for n in range(100)]
+        for _ in range(50):
+            store.apply(put(*names))
+        store.apply(SetRetention(Retention(revisions=0)))
+        left = len(store._history._garbage)
+        store.apply(put(b"one"))
+        assert len(store._history._garbage) == left - 1
 
     def test_what_leaves_the_history_of_a_key_leaves_the_hash(self) -> None:
-        """Also of a key written so often that its versions are a list: hashed anew it is the same."""
+        """Hashed anew it is the same."""
         store = filled(b"k")
-        store.apply(SetRetention(Retention(revisions=2 * SHORT_MAX)))
-        for number in range(5 * SHORT_MAX):
+        store.apply(SetRetention(Retention(revisions=30)))
+        for number in range(80):
             store.apply(put(b"k", value=b"%d" % number))
-        assert len(tuple(store._history._versions.get(b"k") or ())) == 2 * SHORT_MAX + 1
         restorer = StoreRestorer()
         for piece in store.snapshot():
             restorer.feed(piece)
-        assert KeyValueStore.from_snapshot(restorer).state_hash == store.state_hash
+        copy = KeyValueStore.from_snapshot(restorer)
+        assert copy.state_hash == store.state_hash
+        assert len(copy._history._past) == 30
 
-    def test_a_key_without_a_past_needs_no_list(self) -> None:
-        """Memory per key: once its past is removed, a key is its one version again."""
-        store = filled(b"a")
-        store.apply(SetRetention(Retention(revisions=1)))
-        store.apply(put(b"a"))
-        store.apply(put(b"b"))
-        store.apply(put(b"b"))
-        assert isinstance(store._history._versions.get(b"a"), bytes)
+    def test_few_hashes_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They spare work and cost memory: bounded, and right whenever they are used."""
+        monkeypatch.setattr("raftdb.kv.history.HASHES_MAX", 3)
+        store = filled(*(b"%d" % n for n in range(10)))
+        twin = filled(*(b"%d" % n for n in range(10)))
+        for round_ in range(4):
+            for n in range(10):
+                store.apply(put(b"%d" % n, value=b"%d" % round_))
+                assert len(store._history._hashes) <= 3
+                twin._history._hashes.clear()
+                twin.apply(put(b"%d" % n, value=b"%d" % round_))
+                assert store.state_hash == twin.state_hash
+
+
+class TestBoundedReading:
+    """No step is long, whatever was written since."""
+
+    def test_a_page_of_the_past_looks_at_so_many_versions(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those written since count: a page over keys that change all the time ends early."""
+        monkeypatch.setattr("raftdb.kv.store.RANGE_VERSIONS_MAX", 25)
+        names = [b"%03d" % n for n in range(10)]
+        store = KeyValueStore()
+        for value in range(20):
+            store.apply(put(*names, value=b"%d" % value))
+        page = store.range(b"", revision=10)
+        assert [kv.key for kv in page.pairs] == names[:3]
+        assert {kv.value for kv in page.pairs} == {b"9"}
+        assert page.next == names[3]
+        assert len(store.range(b"", revision=20).pairs) == 10

@@ -156,8 +156,8 @@ class Comparison(RuleBasedStateMachine):
             left = len(history._garbage)
             self._apply(Put(()))
             assert len(history._garbage) < left
-        assert len(history._versions) == len(self.store)
-        assert all(isinstance(history._versions.get(key), bytes) for key in history.visit(b""))
+        assert len(history._newest) == len(self.store)
+        assert not len(history._past)
         self._apply(SetRetention(retention))
 
     @invariant()
@@ -166,10 +166,11 @@ class Comparison(RuleBasedStateMachine):
         compare(self.store, self.twin.states, self.twin.compact_revision)
         assert self.store.state_hash == self.twin.state_hash
         history = self.store._history
-        for key in history.visit(b""):
-            kept = history._versions.get(key)
-            assert kept is not None
-            assert isinstance(kept, bytes) or kept.digest == digest(kept.newest)
+        for key, hashed in history._hashes.items():
+            assert digest(history._newest.get(key) or b"") == hashed
+        past = [*history._garbage, *history._retained]
+        assert all(history._past.get(one.revision) is one for one in past)
+        assert len(history._past) == len(past)
 
 
 class TestAgainstTheTwin:

@@ -34,26 +34,17 @@ from raftdb.kv.values import (
     VERSION_HEADER,
     KeyValue,
     Retention,
-    as_number,
     decode_version,
     digest,
     digest_sum,
     is_tombstone,
     lineage,
     mod_revision,
-    nothing_hashed,
     version_bytes,
 )
 
 PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
-
-HASHES_MAX = 16 * 1024
-"""Of how many keys that are overwritten again and again the newest version's hash is remembered.
-
-It spares every overwrite of such a key one hash of two, a fifth of its cost.
-"""
-
 
 NO_PIN = -1
 """In place of the newest revision that is pinned: none was written by then."""
@@ -80,7 +71,6 @@ class History:
         self._living = Order()
         self._dead = Order()
         self._newest: Table[bytes, bytes] = Table()
-        self._hashes: dict[bytes, int] = {}
         self._open = Superseded(1, {}, [])
         self._written: list[bytes] = []
         self._past: Table[int, Superseded] = Table()
@@ -138,7 +128,7 @@ class History:
         """Return what ``pin`` keeps of ``keys``: written by its revision, history after its floor.
 
         By hand, because a snapshot does it for every version there is: no call of Python code for
-        a key without a past, nor for each version of one that has.
+        a key without a past, one for each that has one.
 
         :param keys: as :meth:`visit` gave them
         :param enough: of versions; the key they are reached with is the last one looked at
@@ -148,33 +138,47 @@ class History:
         pieces, past, unpack_lineage = self._newest.pieces, self._past.pieces, LINEAGE.unpack_from
         revision, floor = pin.revision, pin.floor
         for count, key in enumerate(keys, 1):
-            record: bytes | None = pieces[hash(key) & TABLE_MASK][key]
-            assert record is not None
+            record = pieces[hash(key) & TABLE_MASK][key]
             _, modified, version = unpack_lineage(record)
             if modified > revision:
-                record = pin.replaced.get(key)
-                if record is None:
+                pinned = pin.replaced.get(key)
+                if pinned is None:
                     continue
+                record = pinned
                 _, modified, version = unpack_lineage(record)
             if modified <= floor:
                 if version:
                     found.append(record)
                 continue
-            versions = [record]
-            # What was replaced after the floor is kept; a tombstone only if it is that young itself.
-            while modified > floor:
-                superseded = past[modified & TABLE_MASK].get(modified)
-                record = superseded and superseded.replaced.get(key)
-                if record is None:
-                    break
-                _, modified, version = unpack_lineage(record)
-                if version or modified > floor:
-                    versions.append(record)
-            versions.reverse()
-            found += versions
+            superseded = past[modified & TABLE_MASK].get(modified)
+            older = superseded and superseded.replaced.get(key)
+            if older is None:
+                found.append(record)
+                continue
+            found += self._with_past(key, record, older, floor)
             if len(found) >= enough:
                 return found, count
         return found, len(keys)
+
+    def _with_past(
+        self, key: bytes, newest: bytes, older: bytes | None, floor: int
+    ) -> Iterator[bytes]:
+        """Return the versions of ``key`` that are history only after ``floor``, oldest first.
+
+        :param newest: the last of them
+        :param older: the one before it
+        """
+        versions = [newest]
+        past, unpack_lineage = self._past.pieces, LINEAGE.unpack_from
+        while older is not None:
+            _, modified, version = unpack_lineage(older)
+            if version or modified > floor:  # a tombstone is history as soon as it is written
+                versions.append(older)
+            if modified <= floor:
+                break
+            superseded = past[modified & TABLE_MASK].get(modified)
+            older = superseded and superseded.replaced.get(key)
+        return reversed(versions)
 
     # Writing
 
@@ -187,7 +191,7 @@ class History:
         """
         opened = self._open
         revision, replaced = opened.revision, opened.replaced
-        pieces, hashes, pinned = self._newest.pieces, self._hashes, self._pinned
+        pieces, pinned = self._newest.pieces, self._pinned
         written = self._written.append
         pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
@@ -197,7 +201,6 @@ class History:
             if old is None:
                 self._come_to_life(key)
                 record = pack(len(key), revision, revision, 1, 0) + key + value
-                added += digest(record)
             else:
                 created, modified, version = unpack_lineage(old)
                 assert modified < revision
@@ -206,16 +209,13 @@ class History:
                     self._keep_for_pins(key, old, modified)
                 if version:
                     counted += len(old) + COUNTED_BYTES
-                    superseded += hashes.get(key) or digest(old)
+                    superseded += digest(old)
                 else:  # a tombstone was history as soon as it was written
                     created = revision
                     self._dead.remove(key)
                     self._come_to_life(key)
                 record = pack(len(key), created, revision, version + 1, 0) + key + value
-                hashed = nothing_hashed()  # as digest() does
-                hashed.update(record)
-                hashes[key] = new_digest = as_number(hashed.digest())
-                added += new_digest
+            added += digest(record)
             piece[key] = record
             written(record)
         self.digest += added
@@ -241,7 +241,7 @@ class History:
             self._keep_for_pins(key, old, modified)
         assert isinstance(opened.dead, list), "what is closed takes nothing more"
         opened.dead.append(key)
-        opened.count(old, self._hashes.pop(key, 0) or digest(old))
+        opened.count(old, digest(old))
         tombstone = version_bytes(key, b"", 0, opened.revision, 0)
         hashed = digest(tombstone)
         opened.count(tombstone, hashed)
@@ -269,8 +269,6 @@ class History:
                 self._past[closed.revision] = closed
                 self._retained.append(closed)
                 self._retained_bytes += closed.counted_bytes
-            if len(self._hashes) > HASHES_MAX:
-                self._hashes.clear()
             self.compact()
         self._remove(REMOVALS_PER_COMMIT + 2 * len(changes))
         return changes

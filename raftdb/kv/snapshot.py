@@ -19,7 +19,8 @@ from raftdb.kv.history import PINNED_BYTES_MAX, History
 from raftdb.kv.past import Pin
 from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+"""1 hashed with BLAKE2b."""
 SLICE_KEYS_MAX = 500
 _VERSIONS_PER_KEY = 4
 """Of the keys of one slice on average: where a key has more of them, a slice walks over fewer keys."""

@@ -7,22 +7,22 @@ the state hash, so a restored version that hashes alike is alike.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from xxhash import xxh3_128_intdigest
 
 from raftdb.errors import RemoteProtocolError
 
-DIGEST_BITS = 128
-DIGEST_MASK = 2**DIGEST_BITS - 1
-_DIGEST_BYTES = DIGEST_BITS // 8
-nothing_hashed = blake2b(digest_size=_DIGEST_BYTES).copy
-"""Makes a hash of nothing yet, in two thirds of the time that making one with its size takes."""
+DIGEST_MASK = 2**128 - 1
 
-as_number = int.from_bytes
-"""Big-endian, as is the default; to look it up each time takes as long as to call it."""
+digest = xxh3_128_intdigest
+"""The hash of bytes (XXH3, 128 bits) as a number that can be summed modulo 2**128.
+
+It finds replicas that differ, and states that were not restored as they were; nobody has to be kept
+from making two values hash alike. It takes a quarter of the time of a cryptographic hash.
+"""
 
 VERSION_HEADER = Struct(">HQQQQ")
 """Length of the key, create_revision, mod_revision, version, lease; key and value follow."""
@@ -202,18 +202,6 @@ def mod_revision(record: bytes) -> int:
     return modified
 
 
-def digest(data: bytes) -> int:
-    """Return the hash of ``data`` as a number that can be summed modulo 2**128."""
-    hashed = nothing_hashed()
-    hashed.update(data)
-    return as_number(hashed.digest())
-
-
 def digest_sum(records: Iterable[bytes]) -> int:
-    """Return the sum of the hashes of ``records``, not reduced; one call for all of them."""
-    digests = []
-    for record in records:
-        hashed = nothing_hashed()
-        hashed.update(record)
-        digests.append(hashed.digest())
-    return sum(map(as_number, digests))
+    """Return the sum of the hashes of ``records``, not reduced."""
+    return sum(map(digest, records))

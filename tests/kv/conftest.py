@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 
 import pytest
+from xxhash import xxh3_128_intdigest
 
 from raftdb.kv.commands import (
     Absent,
@@ -116,7 +116,7 @@ def _as_expected(expected: Expectation, found: KeyValue | None) -> bool:
 def _digest(kv: KeyValue) -> int:
     fields = (kv.create_revision, kv.mod_revision, kv.version, kv.lease)
     header = len(kv.key).to_bytes(2, "big") + b"".join(n.to_bytes(8, "big") for n in fields)
-    return int.from_bytes(blake2b(header + kv.key + kv.value, digest_size=16).digest(), "big")
+    return xxh3_128_intdigest(header + kv.key + kv.value)
 
 
 @pytest.fixture

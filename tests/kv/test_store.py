@@ -338,19 +338,6 @@ class TestRetention:
         assert copy.state_hash == store.state_hash
         assert len(copy._history._past) == 30
 
-    def test_few_hashes_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """They spare work and cost memory: bounded, and right whenever they are used."""
-        monkeypatch.setattr("raftdb.kv.history.HASHES_MAX", 3)
-        store = filled(*(b"%d" % n for n in range(10)))
-        twin = filled(*(b"%d" % n for n in range(10)))
-        for round_ in range(4):
-            for n in range(10):
-                store.apply(put(b"%d" % n, value=b"%d" % round_))
-                assert len(store._history._hashes) <= 3
-                twin._history._hashes.clear()
-                twin.apply(put(b"%d" % n, value=b"%d" % round_))
-                assert store.state_hash == twin.state_hash
-
 
 class TestBoundedReading:
     """No step is long, whatever was written since."""

@@ -24,6 +24,10 @@ from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
 from raftdb.raft.types import MemberID
 
+REDIALS_THAT_TELL = 2
+"""A process that dies closes one socket after the other: its port may still take the first redial,
+and end it at once; the second one is refused."""
+
 
 class _Dialled(Factory):
     """Builds the connections of one dialer."""
@@ -50,7 +54,7 @@ class Dialer:
     :param member: who is expected there
     :param kind: what the connection is for
     :param failed: told why an attempt failed
-    :param lost: told, after an open connection has ended and was dialled again, whether the
+    :param lost: told, after an open connection has ended and was dialled again, whether a
         redial was refused: the evidence for fast failover [10]
     """
 
@@ -102,17 +106,20 @@ class Dialer:
 
     async def _run(self) -> None:
         failures = 0
-        was_open = False
+        redials_that_tell = 0
         while True:
             error = await self._dial()
-            if was_open:
-                self._lost(isinstance(error, Refused))
-                was_open = False
+            if redials_that_tell:
+                redials_that_tell -= 1
+                refused = isinstance(error, Refused)
+                if refused or error is None or not redials_that_tell:
+                    redials_that_tell = 0
+                    self._lost(refused)
             if error is None:
                 assert self._connection is not None
                 opened_at_s = self._clock.seconds()
                 await self._connection.when_closed()
-                was_open = True
+                redials_that_tell = REDIALS_THAT_TELL
                 # A connection that ends at once again and again must not be redialled at once.
                 lived = self._clock.seconds() - opened_at_s >= self._limits.heartbeat_s
                 failures = 0 if lived else failures + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from twisted.internet.protocol import Factory, Protocol
 
 from raftdb.codec import encode_messages
 from raftdb.errors import RemoteProtocolError
@@ -166,6 +167,25 @@ class TestLosingAndFinding:
         town.run(0.01)
         assert a.links_lost == [(b.member, True)]
         assert a.unreachable == [b.member]
+
+    def test_a_peer_that_takes_the_redial_while_it_dies_is_refused_at_the_next(
+        self, town: Town
+    ) -> None:
+        """1. Its connections are closed first. 2. Its port takes one more, and is closed with it."""
+        a, b = town.meet("a", "b")
+        town.run(0.2)
+        town.wires.close("b:1")
+
+        class Dying(Protocol):
+            def connectionMade(self) -> None:
+                town.wires.close("b:1")
+                town.clock.callLater(0.001, town.wires.kill, "b")
+
+        town.wires.listen("b", "b:1", Factory.forProtocol(Dying))
+        for connection in a.transport._registry.of(b.member):
+            connection.abort()
+        town.run(0.05)
+        assert a.links_lost == [(b.member, True)]
 
     def test_a_broken_connection_is_no_evidence(self, town: Town) -> None:
         """The redial succeeds, so nobody has died."""

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from raftdb.errors import InvalidRequest
 from raftdb.service.endpoints import listen_description, resolve_interface
+from raftdb.service.events import hand_on
 from raftdb.service.prompt import make_prompt
 
 LAST_ACCEPTS = 100
@@ -58,6 +59,7 @@ class Door(Factory):
             endpoint = serverFromString(reactor, description)
             self._port = cast("Port", await endpoint.listen(self))
             make_prompt(self._port)
+            hand_on(reactor)
         except (CannotListenError, ValueError, TypeError, OSError, KeyError) as error:
             raise InvalidRequest(
                 f"cannot listen for {self._purpose} on {description}: {error}"

@@ -1,0 +1,119 @@
+"""Events reach their sockets as Twisted hands them on."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.internet.selectreactor import SelectReactor
+from twisted.logger import capturedLogs
+
+from raftdb.service.events import hand_on
+
+epollreactor = pytest.importorskip("twisted.internet.epollreactor", reason="Linux only")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.epollreactor import EPollReactor
+
+
+class End:
+    """One end of a connection on which something has come."""
+
+    def __init__(self, on_read: Callable[[], object] = lambda: None) -> None:
+        self.socket, self._other = socket.socketpair()
+        self._other.send(b"x")
+        self._on_read = on_read
+        self.reads = 0
+
+    def fileno(self) -> int:
+        """Which one it is."""
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802  # Twisted's name
+        """Nobody's."""
+        raise AssertionError("a context was made")
+
+    def doRead(self) -> object:  # noqa: N802  # Twisted's name
+        """Note it."""
+        self.reads += 1
+        return self._on_read()
+
+    def connectionLost(self, _: object) -> None:  # Twisted's name
+        """Fail."""
+        raise RuntimeError("not even an end")
+
+    def close(self) -> None:
+        """End both ends."""
+        self.socket.close()
+        self._other.close()
+
+
+class Turns:
+    """A reactor that never runs."""
+
+    def __init__(self) -> None:
+        self.reactor: EPollReactor = epollreactor.EPollReactor()
+        hand_on(self.reactor)
+        self.ends: list[End] = []
+
+    def end(self, on_read: Callable[[], object] = lambda: None) -> End:
+        """Return an end that is listened to."""
+        end = End(on_read)
+        self.ends.append(end)
+        self.reactor.addReader(end)
+        return end
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    """The reactor."""
+    made = Turns()
+    yield made
+    for end in made.ends:
+        end.close()
+
+
+class TestATurn:
+    """Is as Twisted's but for the log contexts."""
+
+    def test_hands_on_what_has_come(self, turns: Turns) -> None:
+        """To each socket, and again while it is not read."""
+        ends = [turns.end() for _ in range(3)]
+        turns.reactor.doIteration(0)
+        turns.reactor.doIteration(0)
+        assert [end.reads for end in ends] == [2, 2, 2]
+
+    def test_passes_over_who_has_gone_meanwhile(self, turns: Turns) -> None:
+        """Whoever is first ends all others."""
+
+        def end_others() -> None:
+            for end in ends:
+                turns.reactor.removeReader(end)
+
+        ends = [turns.end(end_others) for _ in range(3)]
+        with capturedLogs() as logged:
+            turns.reactor.doIteration(0)
+        assert sum(end.reads for end in ends) == 1
+        assert not logged
+
+    def test_goes_on_after_one_that_fails(self, turns: Turns) -> None:
+        """Even in its end, which is logged."""
+        failing = [turns.end(ConnectionLost) for _ in range(2)]
+        good = turns.end()
+        with capturedLogs() as logged:
+            turns.reactor.doIteration(0)
+            turns.reactor.doIteration(0)
+        assert [end.reads for end in failing] == [1, 1]
+        assert good.reads == 2
+        assert [str(event["log_failure"].value) for event in logged] == ["not even an end"] * 2
+
+    def test_another_reactor_is_left_alone(self) -> None:
+        """As is what is none."""
+        other = SelectReactor()
+        hand_on(other)
+        hand_on(object())
+        assert "doIteration" not in vars(other)

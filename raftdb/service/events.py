@@ -19,12 +19,16 @@ except ImportError:  # not on Linux
 
 __all__ = ["hand_on"]
 
+_USED = ("_poller", "_selectables", "_doReadOrWrite")
 _log = Logger()
 
 
 def hand_on(reactor: object) -> None:
-    """Have ``reactor`` hand events on directly, if it is Twisted's for epoll; once more is harmless."""
-    if type(reactor) is EPollReactor:
+    """Have ``reactor`` hand events on directly, if it is Twisted's for epoll; once more is harmless.
+
+    A Twisted whose reactor for epoll is made otherwise keeps its own way.
+    """
+    if type(reactor) is EPollReactor and all(hasattr(reactor, name) for name in _USED):
         reactor.doIteration = partial(_iterate, reactor)  # type: ignore[method-assign]  # the seam
 
 

@@ -117,3 +117,11 @@ class TestATurn:
         hand_on(other)
         hand_on(object())
         assert "doIteration" not in vars(other)
+
+    def test_one_made_otherwise_is_left_alone(self) -> None:
+        """A later Twisted's: better slow than dead."""
+        other = epollreactor.EPollReactor()
+        poller = vars(other).pop("_poller")
+        hand_on(other)
+        assert "doIteration" not in vars(other)
+        poller.close()

@@ -27,7 +27,8 @@ from heapq import merge
 from itertools import islice, pairwise
 
 from raftdb.kv.containers import TABLE_MASK, Order, Table
-from raftdb.kv.past import COUNTED_BYTES, NEVER, Pin, Superseded, superseded_at
+from raftdb.kv.past import COUNTED_BYTES, NEVER, Superseded, superseded_at
+from raftdb.kv.pins import Pin, Pins
 from raftdb.kv.values import (
     DIGEST_MASK,
     LINEAGE,
@@ -37,7 +38,6 @@ from raftdb.kv.values import (
     decode_version,
     digest,
     digest_sum,
-    is_tombstone,
     lineage,
     mod_revision,
     version_bytes,
@@ -45,9 +45,6 @@ from raftdb.kv.values import (
 
 PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
-
-NO_PIN = -1
-"""In place of the newest revision that is pinned: none was written by then."""
 
 
 class History:
@@ -79,8 +76,7 @@ class History:
         self._garbage: deque[Superseded] = deque()
         self._garbage_bytes = 0
         self._filling: dict[int, Superseded] = {}
-        self._pins: list[Pin] = []
-        self._pinned = NO_PIN
+        self._pins = Pins()
         self._pinned_bytes_max = pinned_bytes_max
 
     # Reading
@@ -191,7 +187,7 @@ class History:
         """
         opened = self._open
         revision, replaced = opened.revision, opened.replaced
-        pieces, pinned = self._newest.pieces, self._pinned
+        pieces, pinned = self._newest.pieces, self._pins.newest
         written = self._written.append
         pack, unpack_lineage = VERSION_HEADER.pack, LINEAGE.unpack_from
         added = superseded = counted = 0
@@ -206,7 +202,7 @@ class History:
                 assert modified < revision
                 replaced[key] = old
                 if modified <= pinned:
-                    self._keep_for_pins(key, old, modified)
+                    self._pins.note(key, old, modified)
                 if version:
                     counted += len(old) + COUNTED_BYTES
                     superseded += digest(old)
@@ -237,8 +233,8 @@ class History:
         opened = self._open
         assert modified < opened.revision
         opened.replaced[key] = old
-        if modified <= self._pinned:
-            self._keep_for_pins(key, old, modified)
+        if modified <= self._pins.newest:
+            self._pins.note(key, old, modified)
         assert isinstance(opened.dead, list), "what is closed takes nothing more"
         opened.dead.append(key)
         opened.count(old, digest(old))
@@ -290,7 +286,8 @@ class History:
 
     def _remove(self, count: int) -> None:
         """Free at most ``count`` versions of what is compacted and not pinned, or one revision; local."""
-        safe = min([self.compact_revision, *(pin.floor for pin in self._pins)])
+        self._pins.sweep()
+        safe = self._pins.floor(self.compact_revision)
         garbage = self._garbage
         while count > 0 and garbage and garbage[0].revision <= safe:
             oldest = garbage[0]
@@ -305,13 +302,13 @@ class History:
                 self._garbage_bytes -= oldest.counted_bytes
                 count -= len(oldest.replaced)
         if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
-            self._break_pins(safe)
+            self._pins.break_at(safe)
 
     def _bury(self, key: bytes, revision: int) -> None:
         """Forget a key whose deletion at ``revision`` nobody can read any more, unless it lives again."""
         newest = self._newest.get(key)
         assert newest is not None, "a tombstone is forgotten once"
-        if is_tombstone(newest) and mod_revision(newest) == revision:
+        if mod_revision(newest) == revision:
             del self._newest[key]
             self._dead.remove(key)
 
@@ -319,27 +316,11 @@ class History:
 
     def pin(self) -> Pin:
         """Keep what can be read now, as it is now."""
-        pin = Pin(self.revision, self.compact_revision)
-        self._pins.append(pin)
-        self._pinned = self.revision
-        return pin
+        return self._pins.add(self.revision, self.compact_revision)
 
     def unpin(self, pin: Pin) -> None:
         """Let go of a pin; harmless when it is broken already."""
-        self._pins = [one for one in self._pins if one is not pin]
-        self._pinned = max((one.revision for one in self._pins), default=NO_PIN)
-
-    def _break_pins(self, floor: int) -> None:
-        """Break the pins that stand at ``floor`` and hold everything back."""
-        for pin in [one for one in self._pins if one.floor == floor]:
-            pin.broken = True
-            self.unpin(pin)
-
-    def _keep_for_pins(self, key: bytes, old: bytes, modified: int) -> None:
-        """Note what a pinned revision has of ``key``, which is written for the first time since."""
-        for pin in self._pins:
-            if modified <= pin.revision:
-                pin.replaced[key] = old
+        self._pins.remove(pin)
 
     # Filling from a snapshot
 

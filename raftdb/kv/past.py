@@ -1,4 +1,4 @@
-"""What is history: what one revision replaced, when a version is superseded, and what a pin is.
+"""What is history: what one revision replaced, and when a version is superseded.
 
 Owns what a superseded version counts; knows no table of keys.
 """
@@ -7,35 +7,20 @@ from __future__ import annotations
 
 import msgspec
 
-from raftdb.kv.containers import Table
 from raftdb.kv.values import VERSION_HEADER_BYTES, lineage, mod_revision
 
 VERSION_OVERHEAD_BYTES = 128
-"""What a superseded version counts besides its key and value: about what its objects take."""
+"""What a superseded version counts besides its key and value.
+
+About what its objects take where a command wrote many keys; a version that was replaced alone takes
+three times that.
+"""
 
 COUNTED_BYTES = VERSION_OVERHEAD_BYTES - VERSION_HEADER_BYTES
 """What it counts besides its encoded bytes."""
 
 NEVER = 2**64
 """The revision at which a live version is superseded: none yet."""
-
-
-class Pin:
-    """A promise to keep all that could be read at ``revision``, until it is let go or broken.
-
-    :param floor: what is superseded after this revision is kept, ``floor <= revision``
-    :ivar replaced: of the keys written since, the version that each had at ``revision``: what was
-        written since may be much, and is not walked past
-    :ivar broken: whether the promise had to be given up; what is read after that may have holes
-    """
-
-    __slots__ = ("broken", "floor", "replaced", "revision")
-
-    def __init__(self, revision: int, floor: int) -> None:
-        self.revision = revision
-        self.floor = floor
-        self.replaced: Table[bytes, bytes] = Table()
-        self.broken = False
 
 
 class Superseded(msgspec.Struct, gc=False):

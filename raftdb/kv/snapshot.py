@@ -16,7 +16,7 @@ from struct import Struct
 from raftdb.errors import Compacted, Corrupt
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
 from raftdb.kv.history import PINNED_BYTES_MAX, History
-from raftdb.kv.past import Pin
+from raftdb.kv.pins import Pin
 from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
 SNAPSHOT_VERSION = 2

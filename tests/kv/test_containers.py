@@ -140,4 +140,5 @@ class TestBoundedSteps:
         assert not any(map(gc.is_tracked, history._newest.pieces))
         assert len(history._retained) == 100
         assert not any(gc.is_tracked(one.replaced) for one in history._retained)
+        assert all(type(one.dead) is tuple for one in history._retained), "lists are walked"
         assert not any(map(gc.is_tracked, history._past.pieces))

@@ -346,7 +346,7 @@ class TestBoundedReading:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Those written since count: a page over keys that change all the time ends early."""
-        monkeypatch.setattr("raftdb.kv.store.RANGE_VERSIONS_MAX", 25)
+        monkeypatch.setattr("raftdb.kv.store.RANGE_VERSIONS_MAX", 33)
         names = [b"%03d" % n for n in range(10)]
         store = KeyValueStore()
         for value in range(20):

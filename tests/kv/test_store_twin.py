@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Protocol
 
 from hypothesis import settings
@@ -63,6 +63,28 @@ def compare(store: KeyValueStore, states: list[State], compact_revision: int) ->
             assert store.get(key, revision) == state.get(key)
 
 
+class Reader:
+    """Somebody who reads a snapshot, and what must come out."""
+
+    def __init__(self, store: KeyValueStore, twin: Twin) -> None:
+        self.slices = store.snapshot(bytes_max=100, keys_max=2)
+        self.restorer = StoreRestorer()
+        self.frozen = (list(twin.states), twin.compact_revision, twin.state_hash)
+
+    def read(self) -> bool:
+        """Read a slice; after the last one compare, and return False."""
+        piece = next(self.slices, None)
+        if piece is not None:
+            assert 0 < len(piece) <= 100
+            self.restorer.feed(piece)
+            return True
+        states, compact_revision, state_hash = self.frozen
+        copy = KeyValueStore.from_snapshot(self.restorer)
+        assert copy.state_hash == state_hash
+        compare(copy, states, compact_revision)
+        return False
+
+
 class Comparison(RuleBasedStateMachine):
     """Does the same to both."""
 
@@ -72,9 +94,7 @@ class Comparison(RuleBasedStateMachine):
         super().__init__()
         self.store = KeyValueStore()
         self.twin = type(self).obvious()
-        self.slices: Generator[bytes, None, None] | None = None
-        self.restorer = StoreRestorer()
-        self.frozen: tuple[list[State], int, int] = ([], 0, 0)
+        self.readers: list[Reader] = []
 
     def _apply(self, command: Command) -> None:
         self.store.apply(command)
@@ -107,36 +127,28 @@ class Comparison(RuleBasedStateMachine):
         """Keep more or less history."""
         self._apply(SetRetention(Retention(revisions, bytes_)))
 
-    @precondition(lambda self: self.slices is None)
+    @precondition(lambda self: len(self.readers) < 3)
     @rule()
     def begin_snapshot(self) -> None:
         """Pin the present state."""
-        self.slices = self.store.snapshot(bytes_max=100, keys_max=2)
-        self.restorer = StoreRestorer()
-        self.frozen = (
-            list(self.twin.states),
-            self.twin.compact_revision,
-            self.twin.state_hash,
-        )
+        self.readers.append(Reader(self.store, self.twin))
 
-    @precondition(lambda self: self.slices is not None)
-    @rule()
-    def read_a_slice(self) -> None:
+    @precondition(lambda self: self.readers)
+    @rule(which=st.integers(0, 2))
+    def read_a_slice(self, which: int) -> None:
         """Read on; at the end the copy equals the state at which it began."""
-        assert self.slices is not None
-        piece = next(self.slices, None)
-        if piece is not None:
-            assert 0 < len(piece) <= 100
-            self.restorer.feed(piece)
-            return
-        self.slices = None
-        states, compact_revision, state_hash = self.frozen
-        copy = KeyValueStore.from_snapshot(self.restorer)
-        assert copy.state_hash == state_hash
-        compare(copy, states, compact_revision)
-        assert not self.store._history._pins
+        reader = self.readers[which % len(self.readers)]
+        if not reader.read():
+            self.readers.remove(reader)
+        assert len(self.store._history._pins) == len(self.readers)
 
-    @precondition(lambda self: self.slices is None)
+    @precondition(lambda self: self.readers)
+    @rule()
+    def give_up_a_snapshot(self) -> None:
+        """The oldest lets go of its pin."""
+        self.readers.pop(0).slices.close()
+
+    @precondition(lambda self: not self.readers)
     @rule()
     def continue_from_a_copy(self) -> None:
         """A restored store goes on like the one it was read from."""
@@ -145,7 +157,7 @@ class Comparison(RuleBasedStateMachine):
             restorer.feed(piece)
         self.store = KeyValueStore.from_snapshot(restorer)
 
-    @precondition(lambda self: self.slices is None)
+    @precondition(lambda self: not self.readers)
     @rule()
     def forget_the_past(self) -> None:
         """What cannot be read any more is freed, all of it, by commands that change nothing."""

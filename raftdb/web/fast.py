@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from raftdb.web.channel import ANSWERING, IDLE, Channel, Host, LimitedRequest
@@ -68,6 +69,15 @@ class FastChannel(Channel):
         super().connectionMade()
         self._secure = bool(self.isSecure())
         self._exchange = _PlainExchange(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let go of the exchange, too.
+
+        In a circle with it this channel, and what its client did not take, would wait for the garbage
+        collector, and for ever if a snapshot was loaded meanwhile: then all there is is frozen.
+        """
+        super().connectionLost(reason)
+        del self._exchange
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes: the short way where they are one plain request and nothing is under way."""

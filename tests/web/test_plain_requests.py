@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +144,20 @@ class TestTheFastLane:
         served.database.waits = False
         wire.send(POST)
         assert wire.statuses == [200] * 4
+
+    def test_a_connection_that_has_ended_is_freed_at_once(self, served: Served) -> None:
+        """With what its client did not take: not when the collector comes, if it comes there at all."""
+        wire = served.wire()
+        wire.send(POST)
+        channel = weakref.ref(wire.channel)
+        wire.lose()
+        wire.transport.unregisterProducer()  # as a socket that has ended does
+        gc.disable()
+        try:
+            del wire
+            assert channel() is None
+        finally:
+            gc.enable()
 
     def test_no_timer_is_left_for_each_request(self, served: Served) -> None:
         """One for all of them, which goes when it finds nobody waiting."""

@@ -85,6 +85,7 @@ class Progress:
     :param pending_snapshot: the index of the snapshot under way. Invariant: 0 unless SNAPSHOT
     :param recent_active: whether anything was heard from it since CheckQuorum last looked
     :param full: whether it said that it has no room for entries [6]
+    :param stuck: whether a snapshot did not arrive there, and nothing since [6]
     :param msg_app_flow_paused: no append before an answer, or before a heartbeat's answer shows
         that the member lives and that the append was probably lost
     :param sent_commit: how far the member will have committed if nothing sent was lost.
@@ -101,6 +102,7 @@ class Progress:
     pending_snapshot: int = 0
     recent_active: bool = False
     full: bool = False
+    stuck: bool = False
     msg_app_flow_paused: bool = False
     sent_commit: int = 0
     stalled_at: int | None = None
@@ -119,6 +121,11 @@ class Progress:
                 return True
             case _:
                 assert_never(self.state)
+
+    @property
+    def stores(self) -> bool:
+        """Whether nothing is known that keeps it from storing entries [6]."""
+        return not (self.full or self.stuck)
 
     # -- transitions between the states --
 
@@ -148,6 +155,7 @@ class Progress:
         """Probe from ``match`` again: the snapshot under way did not arrive."""
         assert self.state is ProgressState.SNAPSHOT
         self.pending_snapshot = 0
+        self.stuck = True
         self.become_probe()
 
     def _enter(self, state: ProgressState) -> None:
@@ -209,6 +217,7 @@ class Progress:
         if index <= self.match:
             return False
         self.match = index
+        self.stuck = False
         self.next = max(self.next, index + 1)
         # An answer may end within an append (another leader's was as long): the window stays full.
         self.msg_app_flow_paused = self.inflights.full

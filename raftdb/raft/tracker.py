@@ -118,12 +118,12 @@ class Tracker:
         return self._is_quorum(lambda progress: progress.recent_active)
 
     def quorum_stores(self) -> bool:
-        """Whether a quorum was heard from that has room for entries [6]."""
-        return self._is_quorum(lambda progress: progress.recent_active and not progress.full)
+        """Whether a quorum was heard from that can store entries [6]."""
+        return self._is_quorum(lambda progress: progress.recent_active and progress.stores)
 
     def quorum_might_store(self) -> bool:
         """Whether those would be a quorum, were everybody good who was not heard from."""
-        return self._is_quorum(lambda progress: not (progress.recent_active and progress.full))
+        return self._is_quorum(lambda progress: progress.stores or not progress.recent_active)
 
     def _is_quorum(self, counts: Callable[[Progress], bool]) -> bool:
         said = {member: counts(self.progress[member]) for member in self.voters.members}

@@ -93,6 +93,10 @@ def watch_room(state: State) -> None:
     where too many are full, nobody can commit, and the leader goes on confirming reads. The pauses
     grow, because every election costs a full disk a little of the room kept back for votes.
 
+    The same with a member that a snapshot did not get to: its disk hangs, and as it saves nothing it
+    answers heartbeats. One whose snapshot is under way still counts: a new leader would have to begin
+    it anew.
+
     Called once per election timeout, when it is known who was heard from.
     """
     tracker = state.tracker
@@ -105,7 +109,7 @@ def watch_room(state: State) -> None:
     able = [
         member
         for member, progress in state.peers
-        if tracker.is_voter(member) and progress.recent_active and not progress.full
+        if tracker.is_voter(member) and progress.recent_active and progress.stores
     ]
     if able and tracker.quorum_might_store() and state.transferee is None:
         state.handover_pause = min(max(_PAUSE_MIN, 2 * state.handover_pause), _PAUSE_MAX)
@@ -116,7 +120,7 @@ def watch_room(state: State) -> None:
 def successor(state: State) -> MemberID | None:
     """Return the voter who can take over soonest, None where there is no other."""
     candidates = [
-        (progress.recent_active, not progress.full, progress.match, member)
+        (progress.recent_active, progress.stores, progress.match, member)
         for member, progress in state.peers
         if state.tracker.is_voter(member)
     ]

@@ -68,10 +68,7 @@ def healthy_majority(cluster: Cluster, rng: Random) -> list[SimulatedNode]:
         if cluster.nodes[name].member in learners:
             continue
         rest = [other for other in chosen if other != name]
-        members = [cluster.nodes[other].member for other in rest]
-        if all(_is_quorum(conf.voters, members) for conf in confs) and all(
-            _is_quorum(conf.voters_outgoing, members) for conf in confs
-        ):
+        if _are_enough(confs, [cluster.nodes[other].member for other in rest]):
             chosen = rest
     return [cluster.nodes[name] for name in cluster.nodes if name in chosen]
 
@@ -80,9 +77,14 @@ def is_spare(cluster: Cluster, node: SimulatedNode) -> bool:
     """Whether every configuration has a majority without ``node`` and all that is lost already."""
     others = [one for one in cluster.nodes.values() if one is not node and not one.is_lost]
     left = [one.member for one in others]
+    return _are_enough(configurations(cluster, dead=True), left)
+
+
+def _are_enough(confs: list[ConfState], members: list[MemberID]) -> bool:
+    """Whether ``members`` are a majority of every configuration."""
     return all(
-        _is_quorum(conf.voters, left) and _is_quorum(conf.voters_outgoing, left)
-        for conf in configurations(cluster, dead=True)
+        _is_quorum(conf.voters, members) and _is_quorum(conf.voters_outgoing, members)
+        for conf in confs
     )
 
 
@@ -134,6 +136,10 @@ class Liveness:
         try:
             cluster.result(write_at_last(cluster, timeout_s=limit_s), limit_s=limit_s)
         except AssertionError:
+            if not _are_enough(configurations(cluster), [node.member for node in good]):
+                # A change that was on its way to a paused node has come into force since.
+                cluster.chronicle.note("liveness: others are needed by now")
+                return
             raise AssertionError(
                 f"no write within {ELECTION_TIMEOUTS} election timeouts: {' '.join(told)}"
             ) from None

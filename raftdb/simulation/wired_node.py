@@ -249,12 +249,18 @@ class WatchedAgreement(Agreement):
         self._time = clock
         self._commits: list[tuple[float, int]] = []
         self._began_s = self._ended_s = 0.0
+        self._sampled_s = self._ran_s = 0.0
 
     def sample(self) -> Status:
         """Note how much is committed."""
         status = super().sample()
-        self._commits.append((self._time.seconds(), status.hard_state.commit))
+        self._ran_s, self._sampled_s = self._running_s(), self._time.seconds()
+        self._commits.append((self._ran_s, status.hard_state.commit))
         return status
+
+    def _running_s(self) -> float:
+        """Return for how long this process has run, pauses left out: while it is paused it checks nothing."""
+        return self._ran_s + min(self._time.seconds() - self._sampled_s, self.options.check_s)
 
     def change(self, change: ConfChange) -> Deferred[object]:
         """Show a change, and propose it."""
@@ -266,11 +272,11 @@ class WatchedAgreement(Agreement):
         return self._work(super().command(command))
 
     def _work(self, done: Deferred[object]) -> Deferred[object]:
-        self._began_s = self._time.seconds()
+        self._began_s = self._running_s()
         return done.addBoth(self._worked)
 
     def _worked(self, result: object) -> object:
-        self._ended_s = self._time.seconds()
+        self._ended_s = self._running_s()
         return result
 
     def _commit_before(self) -> int:
@@ -279,7 +285,7 @@ class WatchedAgreement(Agreement):
         It does not check while something that it proposed is under way.
         """
         two_checks_s = 2 * self.options.check_s
-        since_s = self._time.seconds() - two_checks_s
+        since_s = self._running_s() - two_checks_s
         if self._ended_s > since_s:
             since_s = min(since_s, self._began_s - two_checks_s)
         return max((commit for when_s, commit in self._commits if when_s <= since_s), default=0)

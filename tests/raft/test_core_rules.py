@@ -341,6 +341,66 @@ class TestFullDisks:
         network.run(60)
         assert (network.leaders, network["a"].term) == (["a"], 1)
 
+    @staticmethod
+    def _behind_a_snapshot() -> Network:
+        """Five voters; a leads and reaches b, and c, which needs a snapshot; b reaches them all."""
+        network = Network(5)
+        network.elect("a")
+        network.isolate("c")
+        network.propose("a", b"x")
+        network.snapshot("a")
+        network.heal()
+        for name in "de":
+            network.cut("a", name)
+            network.cut(name, "a")
+        return network
+
+    def test_who_no_snapshot_gets_to_keeps_nobody_in_office(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its disk hangs while it saves nothing, so it answers heartbeats; b, d and e could commit."""
+        network = self._behind_a_snapshot()
+        lost = network.lost
+        monkeypatch.setattr(network, "lost", lambda m: isinstance(m, InstallSnapshot) or lost(m))
+        network.propose("a", b"y")
+        network.run(60)
+        assert network.values("d") == [b"x", b"y"]
+        assert "a" not in network.leaders
+
+    def test_a_snapshot_under_way_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another leader would have to begin it anew, and perhaps the next one, too."""
+        network = self._behind_a_snapshot()
+        carry = network.carry
+        under_way: list[InstallSnapshot] = []
+
+        def slowly(message: Message) -> None:
+            if isinstance(message, InstallSnapshot):
+                under_way.append(message)
+            else:
+                carry(message)
+
+        monkeypatch.setattr(network, "carry", slowly)
+        network.propose("a", b"y")
+        network.run(60)
+        assert (network.leaders, network["a"].term) == (["a"], 1)
+        (message,) = under_way
+        carry(message)
+        network.run(10)
+        assert network.values("b") == [b"x", b"y"]
+
+    def test_who_stores_again_counts_again(self) -> None:
+        """Until the next snapshot fails."""
+        network = self._behind_a_snapshot()
+        progress = network["a"].state.tracker.progress[C]
+        network.in_flight.clear()
+        progress.become_snapshot(progress.match + 1)
+        network["a"].report_snapshot(C, False)
+        assert not progress.stores
+        network.propose("a", b"y")
+        network.run(10)
+        assert network.values("c")[-1:] == [b"y"]
+        assert progress.stores
+
     def test_who_is_full_gets_the_commit_and_no_entries(self) -> None:
         """Otherwise a megabyte with each heartbeat, to be dropped; a commit takes no room."""
         network = Network(3, append_bytes_max=1)

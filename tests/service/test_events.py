@@ -118,6 +118,12 @@ class TestATurn:
         hand_on(object())
         assert "doIteration" not in vars(other)
 
+    def test_one_with_a_way_of_its_own_keeps_it(self) -> None:
+        """What somebody derived from Twisted's may wait in another way."""
+        own = type("Own", (epollreactor.EPollReactor,), {})()
+        hand_on(own)
+        assert "doIteration" not in vars(own)
+
     def test_one_made_otherwise_is_left_alone(self) -> None:
         """A later Twisted's: better slow than dead."""
         other = epollreactor.EPollReactor()

@@ -26,6 +26,13 @@ from raftdb.service.endpoints import listen_description, resolve_interface
 from raftdb.service.events import hand_on
 from raftdb.service.prompt import make_prompt
 
+BACKLOG = 4096
+"""How many connections may wait to be accepted; the kernel lowers it to what it allows itself.
+
+Twisted's default is 50. When a service with hundreds of connections comes to a new leader, the kernel
+would drop the rest of them, and each would try again after 0.2 s, 0.6 s, more than a second.
+"""
+
 LAST_ACCEPTS = 100
 """How often the port's queue is looked into before it is closed."""
 
@@ -59,6 +66,8 @@ class Door(Factory):
             endpoint = serverFromString(reactor, description)
             self._port = cast("Port", await endpoint.listen(self))
             make_prompt(self._port)
+            if "backlog=" not in description and isinstance(self._port, Port):
+                self._port.socket.listen(BACKLOG)
             hand_on(reactor)
         except (CannotListenError, ValueError, TypeError, OSError, KeyError) as error:
             raise InvalidRequest(

@@ -1,11 +1,18 @@
-"""A port that nobody else can reach is not opened in silence."""
+"""Ports: one that nobody else can reach is not opened in silence, and a crowd is let in."""
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.tcp import Port
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
 
 from raftdb.service.listening import Door
 
@@ -39,3 +46,29 @@ class TestALoopbackName:
     def test_what_was_meant_is_not_told(self, listen: str) -> None:
         """Nobody who writes localhost, an address, or no host at all has to be warned."""
         assert not Opened(listen).warnings
+
+
+class TestACrowd:
+    """After a failover all clients of a service come at the same moment."""
+
+    CLIENTS = 200
+
+    def come(self, listen: str, patience_s: float) -> None:
+        """Connect as many to a door whose reactor gets no turn to accept one of them."""
+        reactor = SelectReactor()
+        Deferred.fromCoroutine(Door("clients").open(reactor, listen))
+        (port,) = [one for one in reactor.getReaders() if isinstance(one, Port)]
+        address = ("127.0.0.1", port.getHost().port)
+        with ExitStack() as held:
+            held.callback(port.connectionLost, Failure(ConnectionDone()))
+            for _ in range(self.CLIENTS):
+                held.enter_context(socket.create_connection(address, timeout=patience_s))
+
+    def test_all_get_through_while_the_node_is_busy(self) -> None:
+        """The kernel keeps them all: one that is dropped comes back up to a second later."""
+        self.come("tcp:0:interface=127.0.0.1", patience_s=5)
+
+    def test_who_names_a_backlog_gets_it(self) -> None:
+        """An operator's own word in the description counts."""
+        with pytest.raises(TimeoutError):
+            self.come("tcp:0:backlog=1:interface=127.0.0.1", patience_s=0.3)

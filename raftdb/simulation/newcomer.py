@@ -46,8 +46,8 @@ class Newcomer:
         )
 
     def can_ask(self, members: Sequence[MemberID]) -> bool:
-        """Whether one of ``members`` is found where it asks: all that it was told of may be gone."""
-        return any(f"{member.id}.http:1" in self.join for member in members)
+        """Whether one of ``members`` answers where it asks: all that it was told of may be gone."""
+        return any(one.record.http_address in self.join for one in self._cluster.alive(members))
 
     def kill(self) -> None:
         """End; nothing of it is left, for the identity is written last."""

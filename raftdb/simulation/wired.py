@@ -74,6 +74,10 @@ class WiredCluster(Cluster):
         newcomer.kill()
         del self.newcomers[newcomer.member.id]
 
+    def alive(self, members: Sequence[MemberID]) -> list[WiredNode]:
+        """Return those of ``members`` that run, or will: who lost its disk stays a member and answers nobody."""
+        return [one for one in self.nodes.values() if one.member in members and not one.is_lost]
+
     def was_removed(self, member: MemberID) -> bool:
         """Whether a change that removes this incarnation was ever committed."""
         changes = [entry.change for entry in self.safety.committed.values() if entry.change]

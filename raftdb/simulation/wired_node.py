@@ -159,14 +159,12 @@ class WiredNode(SimulatedNode):
         self.wired.cables.lose(self.name)
 
     def knows(self, members: Sequence[MemberID]) -> bool:
-        """Whether it would find one of ``members`` by itself: one that lives where it last heard."""
-        nodes = self.wired.nodes
-        return any(
-            one.id in members
-            and isinstance(node := nodes.get(one.id.id), WiredNode)
-            and node.record.raft_address == one.raft_address
-            for one in self.machine.members.members
-        )
+        """Whether it would find one of ``members`` by itself: one that lives where it dials somebody.
+
+        It need not be who it dials: a member's next incarnation answers at the same address.
+        """
+        dialled = [one.raft_address for one in self.machine.members.members]
+        return any(one.record.raft_address in dialled for one in self.wired.alive(members))
 
     def _membership_options(self) -> Options:
         tick_s = self.cluster.options.tick_s

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
@@ -16,6 +17,8 @@ from zope.interface import implementer
 from raftdb.raft.types import MemberID
 from raftdb.replica import Options
 from raftdb.simulation import wired_manners
+from raftdb.simulation.newcomer import Newcomer
+from raftdb.simulation.operators import Operators
 from raftdb.simulation.plan import draw
 from raftdb.simulation.wired import WiredCluster
 from raftdb.simulation.wired_node import WiredNode
@@ -158,6 +161,75 @@ class TestComingAndGoing:
         cluster.run_for(5)
         names = [member for member in voters(cluster) if member.id == "new"]
         assert names == [MemberID("new", 8)]
+
+
+class TestWhoIsWaitedFor:
+    """Whoever can find a living member is to be told or taken in; who knows the dead alone cannot be."""
+
+    @staticmethod
+    def _removed_while_away() -> tuple[WiredCluster, WiredNode, WiredNode]:
+        """Return five nodes, one that was removed and is down, and a member that lives where it knows.
+
+        All other members have moved.
+        """
+        cluster = WiredCluster(1, "abcde", durable=True)
+        cluster.boot()
+        gone = follower(cluster)
+        gone.kill()
+        cluster.run_for(2)
+        cluster.result(leader(cluster).membership.remove(gone.name))
+        stays = next(one for one in cluster.nodes.values() if one not in {cluster.leader, gone})
+        for node in cluster.nodes.values():
+            if node not in {gone, stays}:
+                node.kill()
+                node.port += 1
+                node.boot()
+                cluster.run_for(3)
+        return cluster, gone, stays
+
+    def test_the_removed_where_it_knows_one_that_lives(self) -> None:
+        """And it is told."""
+        cluster, gone, _ = self._removed_while_away()
+        operators = Operators(cluster, Random(1))
+        gone.boot()
+        cluster.run_while(lambda: gone.is_up and operators.unsettled() is None)
+        assert operators.unsettled() == f"{gone.name} was removed and not told"
+        cluster.run_for(1)
+        assert gone.ended_removed
+        assert operators.unsettled() is None
+
+    def test_not_where_that_one_is_lost(self) -> None:
+        """It is a member until it is removed, and tells nobody anything (seed 9000623)."""
+        cluster, gone, stays = self._removed_while_away()
+        stays.kill()
+        stays.is_lost = True
+        gone.boot()
+        cluster.run_for(3)
+        assert gone.is_up
+        assert stays.member in voters(cluster)
+        assert Operators(cluster, Random(1)).unsettled() is None
+
+    def test_the_removed_where_somebody_new_lives_at_an_address_that_it_knows(self) -> None:
+        """It dials whose disk was wiped, and the next incarnation tells it."""
+        cluster, gone, stays = self._removed_while_away()
+        cluster.wipe(stays.name)
+        cluster.run_for(6)
+        operators = Operators(cluster, Random(1))
+        gone.boot()
+        cluster.run_while(lambda: gone.is_up and operators.unsettled() is None)
+        assert operators.unsettled() == f"{gone.name} was removed and not told"
+        cluster.run_for(1)
+        assert gone.ended_removed
+        assert operators.unsettled() is None
+
+    def test_a_newcomer_where_it_asks_one_that_lives(self, cluster: WiredCluster) -> None:
+        """The same of members that are lost."""
+        lost, lives = follower(cluster), leader(cluster)
+        lost.kill()
+        lost.is_lost = True
+        asks = [node.record.http_address for node in (lost, lives)]
+        assert Newcomer(cluster, MemberID("new", 7), asks).can_ask(voters(cluster))
+        assert not Newcomer(cluster, MemberID("new", 7), asks[:1]).can_ask(voters(cluster))
 
 
 class TestACopiedDisk:

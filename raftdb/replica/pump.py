@@ -1,10 +1,10 @@
 """What happens in a turn of the reactor, and in which order: the whole control flow of a node.
 
 Every input wakes the pump, and at most one turn is scheduled. A turn sends what may leave at once,
-applies one page of what may be applied, and begins the save of what must become durable, unless one
-is under way: what arrives meanwhile forms the next batch. The ``await`` of the save is the only
-suspension on the way of a write. Applying waits for no save: what is committed and durable here is
-applied while the next batch, or anybody else's disk, is still at work [14].
+begins the save of what must become durable, unless one is under way, and applies one page of what
+may be applied while the disk works: what arrives meanwhile forms the next batch. The ``await`` of
+the save is the only suspension on the way of a write. Applying waits for no save: what is committed
+and durable here is applied while the next batch, or anybody else's disk, is still at work [14].
 """
 
 from __future__ import annotations
@@ -160,16 +160,21 @@ class Pump:
             # Stamped before it is sent: a stamp later than the sending would stretch a lease [13].
             self._lease.sending()
             self._transport.send(messages)
+            self._begin_save()
             self._apply(self._node.take_applicable())
-            if self._running and not self._saving and self._node.has_ready():
-                self._saving = True
-                self._save(self._node.ready())
-                self._admission.saving()
+            self._begin_save()
             self._seen = self._standing()
             self._turned()
             self._hold_news(held=self._running and self._node.has_news())
             if self._node.has_messages(news=False) or self._node.has_applicable():
                 self.wake()
+
+    def _begin_save(self) -> None:
+        """Begin the next save, if there is anything to save and none is under way."""
+        if self._running and not self._saving and self._node.has_ready():
+            self._saving = True
+            self._save(self._node.ready())
+            self._admission.saving()
 
     def _save(self, ready: Ready) -> None:
         """Begin to make ``ready`` durable: the only thing on the way of a write that is waited for.

@@ -137,6 +137,11 @@ class LossyFile:
         self._process = disk.processes
         self._open = True
 
+    @property
+    def descriptor(self) -> int | None:
+        """None: no system knows it."""
+        return None
+
     def read_at(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes from ``offset``."""
         self._check()

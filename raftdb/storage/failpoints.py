@@ -100,6 +100,10 @@ class _FailpointFile:
         self._path = path
         self._files = files
 
+    @property
+    def descriptor(self) -> int | None:
+        return None
+
     def read_at(self, offset: int, count: int) -> bytes:
         return self._file.read_at(offset, count)
 

@@ -25,6 +25,10 @@ FILE_MODE = 0o600
 class File(Protocol):
     """An open file; a handle is used by one thread at a time."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """By which the system may be asked to write it elsewhere; None where all has to go through here."""
+
     def read_at(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes from ``offset``; fewer only at the end of the file."""
 
@@ -94,6 +98,11 @@ class RealFile:
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+
+    @property
+    def descriptor(self) -> int | None:
+        """The system's number for it, until it is closed; a sync of data alone must be enough here."""
+        return self._descriptor if sys.platform == "linux" and self._descriptor >= 0 else None
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes from ``offset``."""

@@ -1,9 +1,9 @@
-"""Every limit of storage, with its unit, and how other processes' threads are borrowed."""
+"""Every limit of storage, with its unit, and how work for the disk is handed to somebody else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from twisted.internet.defer import Deferred, execute
 
@@ -26,6 +26,35 @@ class Run(Protocol):
 def run_here(work: Callable[[], T], /) -> Deferred[T]:
     """Do the work at once, where we are: for tests and tools without a reactor."""
     return execute(work)
+
+
+class Placed(NamedTuple):
+    """Bytes that are to be durable at an offset of an open file.
+
+    :param descriptor: of the file
+    """
+
+    descriptor: int
+    offset: int
+    content: bytes
+
+
+@runtime_checkable
+class InHalves(Protocol):
+    """Work that is one write and one sync, for those who need no thread to have them done.
+
+    Called, it does everything, and blocks. Otherwise :meth:`begin` is asked for what to write, and
+    :meth:`end` is told what came of it; both are quick. Who began and could not go on may still call.
+    """
+
+    def __call__(self) -> None:
+        """Do all of it, here."""
+
+    def begin(self) -> Placed | None:
+        """Return what is to be durable, or None where that is not all there is to do."""
+
+    def end(self, error: OSError | None) -> None:
+        """Take note that it is durable, or of the error; raises what calling would raise."""
 
 
 class StorageLimits(NamedTuple):

@@ -3,7 +3,9 @@
 Two threads meet here, and share nothing but values. The reactor's thread *plans*: it gives a batch
 its place, begins a segment where the batch does not fit, and knows what room is left, all of it
 without waiting. What it returns is *work*, a callable for the writer thread, which alone touches
-the current file and the chain of digests. Pieces of work run in the order they were planned.
+the current file and the chain of digests. Pieces of work run in the order they were planned, each
+after the end of the one before; where one is a write and a sync only, the writer may have them done
+by somebody else, without its thread (:class:`~raftdb.storage.limits.InHalves`).
 
 After the first failure nothing is written any more, for after a failed fsync nobody knows what the
 disk holds: a second fsync that succeeds proves nothing. The process has to end.
@@ -19,7 +21,7 @@ from typing import NamedTuple
 from raftdb.errors import StorageError
 from raftdb.storage.batch import SALT_BYTES, Kind, Place, encode, extent_for
 from raftdb.storage.files import FileSystem
-from raftdb.storage.limits import StorageLimits
+from raftdb.storage.limits import Placed, StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
 from raftdb.storage.segment import HEADER_BYTES, SegmentHeader, segment_name, spare_name
@@ -40,6 +42,31 @@ class _Batch(NamedTuple):
     salt: bytes
     begins: SegmentHeader | None
     spare: Spare | None
+
+
+class Append:
+    """The work that makes one batch durable; see :class:`~raftdb.storage.limits.InHalves`."""
+
+    def __init__(self, wal: Wal, batch: _Batch) -> None:
+        self._wal = wal
+        self._batch = batch
+        self._digest = b""
+
+    def __call__(self) -> None:
+        """Write and sync it, in a new segment where it begins one. Blocks."""
+        self._wal.write(self._batch)
+
+    def begin(self) -> Placed | None:
+        """Return its bytes and their place, unless a segment has to be begun for it."""
+        descriptor = self._wal.descriptor
+        if self._batch.begins is not None or descriptor is None:
+            return None
+        content, self._digest = self._wal.encode(self._batch)
+        return Placed(descriptor, self._batch.place.offset, content)
+
+    def end(self, error: OSError | None) -> None:
+        """Go on behind it, or never again; raises :class:`StorageError` then."""
+        self._wal.wrote(self._digest, error)
 
 
 class Wal:
@@ -115,7 +142,7 @@ class Wal:
         self._sequence += 1
         self._last = record.last or self._last
         self._hard_state = record.hard_state or self._hard_state
-        return partial(self._write, batch)
+        return Append(self, batch)
 
     def close(self) -> Callable[[], None]:
         """Return the work that writes a closing batch and lets go of the file.
@@ -182,33 +209,51 @@ class Wal:
         self._held.append(Held(self._header.number, self._last.index))
         return self._header, spare
 
-    # -- the writer thread --
+    # -- the writer's side --
 
-    def _write(self, batch: _Batch) -> None:
+    @property
+    def descriptor(self) -> int | None:
+        """Of the current file, where others may write it; None after a failure, too."""
+        return None if self._failed else self._file.descriptor
+
+    def write(self, batch: _Batch) -> None:
+        """Make a batch durable. Blocks."""
         if self._failed:
             raise StorageError("the log failed before and takes nothing more")
         try:
             if batch.begins is not None:
                 self._rotate(batch.begins, batch.spare)
-            first, last = batch.index_range
-            content, digest = encode(
-                batch.payload,
-                kind=batch.kind,
-                place=batch.place,
-                first=first,
-                last=last,
-                salt=batch.salt,
-                chain=self._chain,
-            )
+            content, digest = self.encode(batch)
             self._file.write_at(batch.place.offset, content)
             self._file.fdatasync()
-            self._chain = digest
         except OSError as error:
-            self._failed = True
-            raise StorageError(
-                f"the log cannot be written: {self._path}: {error}; what was not acknowledged may"
-                " be lost, and the process has to end"
-            ) from error
+            self.wrote(b"", error)
+        else:
+            self.wrote(digest, None)
+
+    def encode(self, batch: _Batch) -> tuple[bytes, bytes]:
+        """Return the bytes of the batch that comes next, and the digest that it will leave."""
+        first, last = batch.index_range
+        return encode(
+            batch.payload,
+            kind=batch.kind,
+            place=batch.place,
+            first=first,
+            last=last,
+            salt=batch.salt,
+            chain=self._chain,
+        )
+
+    def wrote(self, digest: bytes, error: OSError | None) -> None:
+        """Go on behind the batch with this digest; after an error there is no going on."""
+        if error is None:
+            self._chain = digest
+            return
+        self._failed = True
+        raise StorageError(
+            f"the log cannot be written: {self._path}: {error}; what was not acknowledged may"
+            " be lost, and the process has to end"
+        ) from error
 
     def _rotate(self, header: SegmentHeader, spare: Spare | None) -> None:
         if spare is None:

@@ -87,6 +87,7 @@ _OPTIONS = (
     _Option(
         "http-lane", "http_lane", str, "stock: leave every HTTP request to twisted.web's parser"
     ),
+    _Option("log-writer", "log_writer", str, "thread: never have the log written by io_uring"),
 )
 
 _DEFAULTS = Settings(data_dir=Path())

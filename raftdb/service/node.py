@@ -27,6 +27,7 @@ from raftdb.service.reactor import Reactor
 from raftdb.service.settings import Settings
 from raftdb.service.waiting_room import WaitingSite
 from raftdb.service.wire import Wire, listening_transport, local_member
+from raftdb.service.writer import Writer
 from raftdb.storage import DataDirectory, RealFileSystem
 from raftdb.threads import WorkThread
 
@@ -73,7 +74,7 @@ class Node(Service):
         self._die = die
         self._boot = secrets.randbits(64)
         self._rng = Random(secrets.randbits(128))
-        self._writer = WorkThread(reactor, "raftdb-writer")
+        self._writer = Writer(reactor, wanted=settings.log_writer == "auto")
         self._filler = WorkThread(reactor, "raftdb-filler")
         self._clients = Door("clients", (b"http/1.1",))
         self._peers = Door("peers")
@@ -222,6 +223,7 @@ class Node(Service):
         parts.collector.stop()
         await parts.transport.stop()
         await parts.storage.close()
+        await self._writer.stop()
 
     async def _until_answered(self, parts: Parts) -> None:
         """Let the last answers leave; who keeps a connection open without asking is not waited for."""

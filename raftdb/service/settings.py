@@ -43,6 +43,7 @@ ELECTION_TIMEOUT_MS_CEILING = 60_000
 """Beyond these a cluster without a leader would seem dead: most likely seconds were meant."""
 
 HTTP_LANES = ("fast", "stock")
+LOG_WRITERS = ("auto", "thread")
 FOLLOWER_READS = ("redirect", "serve")
 
 _AT_LEAST_ONE = (
@@ -83,6 +84,7 @@ class Settings:
     :param follower_reads: what a follower does with a ``/key`` read that is not ``stale``:
         ``redirect`` it to the leader, or ``serve`` it after asking the leader for the read index
     :param http_lane: ``fast`` lets plain requests go past twisted.web's parser, ``stock`` none
+    :param log_writer: ``auto`` has the kernel write the log where it has io_uring, ``thread`` never
     """
 
     data_dir: Path
@@ -106,6 +108,7 @@ class Settings:
     request_timeout_s: float = 10.0
     follower_reads: str = "redirect"
     http_lane: str = "fast"
+    log_writer: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what no node could work with, naming the option and what would be right."""
@@ -118,6 +121,8 @@ class Settings:
                 raise InvalidRequest(f"{_option(name)} must be at least 1")
         if self.http_lane not in HTTP_LANES:
             raise InvalidRequest(f"--http-lane must be {' or '.join(HTTP_LANES)}")
+        if self.log_writer not in LOG_WRITERS:
+            raise InvalidRequest(f"--log-writer must be {' or '.join(LOG_WRITERS)}")
         if self.follower_reads not in FOLLOWER_READS:
             raise InvalidRequest(f"--follower-reads must be {' or '.join(FOLLOWER_READS)}")
         self._check_nesting()

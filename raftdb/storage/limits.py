@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 
@@ -39,8 +39,7 @@ class Placed(NamedTuple):
     content: bytes
 
 
-@runtime_checkable
-class InHalves(Protocol):
+class InHalves:
     """Work that is one write and one sync, for those who need no thread to have them done.
 
     Called, it does everything, and blocks. Otherwise :meth:`begin` is asked for what to write, and
@@ -49,12 +48,15 @@ class InHalves(Protocol):
 
     def __call__(self) -> None:
         """Do all of it, here."""
+        raise NotImplementedError
 
     def begin(self) -> Placed | None:
         """Return what is to be durable, or None where that is not all there is to do."""
+        raise NotImplementedError
 
     def end(self, error: OSError | None) -> None:
         """Take note that it is durable, or of the error; raises what calling would raise."""
+        raise NotImplementedError
 
 
 class StorageLimits(NamedTuple):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from raftdb.errors import StorageError
 from raftdb.storage.batch import SALT_BYTES, Kind, Place, encode, extent_for
 from raftdb.storage.files import FileSystem
-from raftdb.storage.limits import Placed, StorageLimits
+from raftdb.storage.limits import InHalves, Placed, StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
 from raftdb.storage.segment import HEADER_BYTES, SegmentHeader, segment_name, spare_name
@@ -44,8 +44,8 @@ class _Batch(NamedTuple):
     spare: Spare | None
 
 
-class Append:
-    """The work that makes one batch durable; see :class:`~raftdb.storage.limits.InHalves`."""
+class Append(InHalves):
+    """The work that makes one batch durable."""
 
     def __init__(self, wal: Wal, batch: _Batch) -> None:
         self._wal = wal

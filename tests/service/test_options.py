@@ -160,6 +160,7 @@ class TestComplaints:
             (("--join-timeout", "0", "d"), "--join-timeout must be above 0"),
             (("--request-timeout", "nan", "d"), "--request-timeout must be above 0"),
             (("--http-lane", "slow", "d"), "--http-lane must be fast or stock"),
+            (("--log-writer", "ring", "d"), "--log-writer must be auto or thread"),
             (("--follower-reads", "no", "d"), "--follower-reads must be redirect or serve"),
             (("--nonsense", "d"), "nonsense"),
         ],

@@ -22,13 +22,14 @@ _ENTRIES = 1
 _PARAMETERS = Struct("=10I8IQ8IQ")
 """Sizes and features, then where in the shared memory the parts of either queue are."""
 _SINGLE_MMAP = 1
-"""The feature that both queues lie in one piece of memory; with it came the write used here."""
+"""The feature that both queues lie in one piece of memory (Linux 5.4)."""
 _SUBMISSIONS_AT = 0x10000000
 _SUBMISSION = Struct("=BBHiQQIIQ24x")
 """Operation, flags, priority, descriptor, offset, address, length, flags of the write, name."""
 _COMPLETION = Struct("=Qi4x")
 """Name, and the bytes written or a negative error."""
 _WRITE = 23
+"""Since Linux 5.6; an older one answers that the argument is invalid."""
 _IN_ITS_OWN_THREAD = 1 << 4
 """Never try it in the calling thread first: a write may wait for a page, or for the journal."""
 _DURABLY = 2

@@ -1,0 +1,308 @@
+"""Who writes the log: the ring where it can, a thread for all the rest, in order either way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, cast
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]  # it has no stubs
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import capturedLogs
+
+from raftdb.errors import ShuttingDown, StorageError
+from raftdb.raft.ready import Ready
+from raftdb.raft.types import HardState
+from raftdb.ring import Ring
+from raftdb.service.writer import DIRECT_BYTES_MAX, Handover, Writer
+from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, entries_of, log_of
+from raftdb.storage import DataDirectory, RealFileSystem, run_here
+from raftdb.storage.limits import InHalves, Placed
+
+P = ParamSpec("P")
+reactor = cast("PosixReactorBase", _reactor)
+
+
+def in_turns(
+    test: Callable[P, Coroutine[Deferred[object], object, None]],
+) -> Callable[P, Deferred[None]]:
+    """Let the reactor turn while a test waits."""
+
+    @wraps(test)
+    def begin(*arguments: P.args, **options: P.kwargs) -> Deferred[None]:
+        return Deferred.fromCoroutine(test(*arguments, **options))
+
+    return begin
+
+
+class ToldRing:
+    """A ring over a pipe that writes nothing and reports what it is told to report."""
+
+    def __init__(self, *, refuses: int = 0) -> None:
+        self._reading, self._writing = os.pipe()
+        self._refuses = refuses
+        self._results: list[int] = []
+        self.asked: list[bytes] = []
+        self.closed = False
+
+    def fileno(self) -> int:
+        """Return what is readable after :meth:`tell`."""
+        return self._reading
+
+    def write(self, descriptor: int, offset: int, content: bytes) -> None:
+        """Note it."""
+        assert (descriptor, offset) == (0, 0)
+        if self._refuses:
+            raise OSError(self._refuses, os.strerror(self._refuses))
+        self.asked.append(content)
+
+    def tell(self, result: int) -> None:
+        """Have the last write end like this."""
+        self._results.append(result)
+        os.write(self._writing, b"x")
+
+    def take(self) -> int | None:
+        """Return what was told."""
+        os.read(self._reading, 1)
+        return self._results.pop()
+
+    def close(self) -> None:
+        """End."""
+        if not self.closed:
+            os.close(self._reading)
+            os.close(self._writing)
+        self.closed = True
+
+
+class Step(InHalves):
+    """Work that writes down how it was done."""
+
+    def __init__(self, content: bytes | None, seen: list[object]) -> None:
+        self._content = content
+        self._seen = seen
+
+    def __call__(self) -> None:
+        """Be done by the thread."""
+        self._seen.append("called")
+
+    def begin(self) -> Placed | None:
+        """Be done by the ring, unless there is no content."""
+        return None if self._content is None else Placed(0, 0, self._content)
+
+    def end(self, error: OSError | None) -> None:
+        """Hear of it."""
+        if error is not None:
+            raise StorageError("it is over") from error
+        self._seen.append("written")
+
+
+class Bench:
+    """A writer over the real reactor, and a ring that obeys."""
+
+    def __init__(self) -> None:
+        self.ring = ToldRing()
+        self.rings = 0
+        self.seen: list[object] = []
+        self.writer = Writer(reactor, ring=self.make)
+        self._more: list[Writer] = [self.writer]
+
+    def make(self) -> Handover:
+        """Make the only ring."""
+        self.rings += 1
+        return self.ring
+
+    def other(self, ring: Callable[[], Handover], *, wanted: bool = True) -> Writer:
+        """Return a second writer."""
+        writer = Writer(reactor, wanted=wanted, ring=ring)
+        self._more.append(writer)
+        return writer
+
+    def step(self, content: bytes | None = b"abc") -> Step:
+        """Return work of this bench."""
+        return Step(content, self.seen)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for writer in self._more:
+            pytest_twisted.blockon(writer.stop())
+        self.ring.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """Hold a writer."""
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+class TestASmallSave:
+    """Goes to the ring."""
+
+    @in_turns
+    async def test_ends_with_the_kernels_write(self, bench: Bench) -> None:
+        """Not before, and by no thread."""
+        saved = bench.writer.run(bench.step())
+        assert bench.ring.asked == [b"abc"]
+        assert not saved.called
+        bench.ring.tell(3)
+        await saved
+        assert bench.seen == ["written"]
+
+    @in_turns
+    async def test_that_the_disk_failed_is_not_tried_again(self, bench: Bench) -> None:
+        """After a failed sync nobody knows what the disk holds: a second one proves nothing."""
+        saved = bench.writer.run(bench.step())
+        bench.ring.tell(-errno.EIO)
+        with pytest.raises(StorageError) as caught:
+            await saved
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EIO
+        assert bench.seen == []
+
+    @pytest.mark.parametrize("result", [2, 0, -errno.EAGAIN, -errno.EINTR, -errno.EOPNOTSUPP])
+    @in_turns
+    async def test_that_the_ring_could_not_do_is_the_threads(
+        self, bench: Bench, result: int
+    ) -> None:
+        """And all that follow: a short write, or an error of handing over."""
+        saved = bench.writer.run(bench.step())
+        bench.ring.tell(result)
+        await saved
+        assert bench.seen == ["called"]
+        assert bench.ring.closed
+        await bench.writer.run(bench.step())
+        assert bench.seen == ["called", "called"]
+        assert bench.rings == 1
+
+    @in_turns
+    async def test_that_the_kernel_does_not_take_is_the_threads(self, bench: Bench) -> None:
+        """Nothing is under way then."""
+        ring = ToldRing(refuses=errno.EBUSY)
+        await bench.other(lambda: ring).run(bench.step())
+        assert bench.seen == ["called"]
+        assert ring.closed
+
+
+class TestWithoutARing:
+    """Everything goes on as ever."""
+
+    @in_turns
+    async def test_where_it_is_forbidden(self, bench: Bench) -> None:
+        """It is tried once, and the log says why it is not used."""
+        tried: list[None] = []
+
+        def forbidden() -> Handover:
+            tried.append(None)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        writer = bench.other(forbidden)
+        with capturedLogs() as events:
+            for _ in range(3):
+                await writer.run(bench.step())
+        assert bench.seen == ["called"] * 3
+        assert len(tried) == 1
+        assert [event["error"] for event in events if "error" in event] == [
+            os.strerror(errno.EPERM)
+        ]
+
+    @in_turns
+    async def test_where_it_is_not_wanted(self, bench: Bench) -> None:
+        """``--log-writer thread``."""
+        await bench.other(bench.make, wanted=False).run(bench.step())
+        assert bench.seen == ["called"]
+        assert bench.rings == 0
+
+
+class TestOtherWork:
+    """Goes to the thread, and never past what was asked for before."""
+
+    @pytest.mark.parametrize("content", [None, b"x" * (DIRECT_BYTES_MAX + 1)])
+    @in_turns
+    async def test_that_is_more_than_a_small_write(
+        self, bench: Bench, content: bytes | None
+    ) -> None:
+        """What begins a segment, and what takes long to hash."""
+        await bench.writer.run(bench.step(content))
+        assert bench.seen == ["called"]
+        assert await bench.writer.run(lambda: "result") == "result"
+
+    @in_turns
+    async def test_waits_for_the_ring(self, bench: Bench) -> None:
+        """Closing the log behind a save, for one."""
+        bench.writer.run(bench.step())
+        closed = bench.writer.run(lambda: bench.seen.append("closed"))
+        last = bench.writer.run(lambda: bench.seen.append("last"))
+        bench.ring.tell(3)
+        await closed
+        await last
+        assert bench.seen == ["written", "closed", "last"]
+
+    @in_turns
+    async def test_holds_up_the_ring(self, bench: Bench) -> None:
+        """A small save behind a large one is the thread's, too."""
+        first = bench.writer.run(lambda: bench.seen.append("first"))
+        second = bench.writer.run(bench.step())
+        await first
+        await second
+        assert bench.seen == ["first", "called"]
+        third = bench.writer.run(bench.step())
+        bench.ring.tell(3)
+        await third
+        assert bench.seen == ["first", "called", "written"]
+
+
+class TestAStop:
+    """Takes nothing new, and ends after what was asked for."""
+
+    @in_turns
+    async def test_waits_for_the_ring(self, bench: Bench) -> None:
+        """And for what waits behind it."""
+        bench.writer.run(bench.step())
+        bench.writer.run(lambda: bench.seen.append("closed"))
+        stopped = bench.writer.stop()
+        assert not stopped.called
+        with pytest.raises(ShuttingDown):
+            bench.writer.run(bench.step())
+        bench.ring.tell(3)
+        await stopped
+        assert bench.seen == ["written", "closed"]
+        assert bench.ring.closed
+        assert bench.writer not in reactor.getReaders()
+
+
+class TestStorage:
+    """A log written by the kernel is the same log."""
+
+    @in_turns
+    async def test_is_there_after_a_restart(self, tmp_path: Path) -> None:
+        """Small and large saves, and segments begun between them."""
+        rings: list[Ring] = []
+
+        def ring() -> Ring:
+            rings.append(Ring())
+            return rings[0]
+
+        writer = Writer(reactor, ring=ring)
+        directory = DataDirectory.open(RealFileSystem(), str(tmp_path / "data"))
+        directory.create(IDENTITY, limits=SMALL_LIMITS)
+        storage = directory.recover(run=writer.run, fill=run_here, limits=SMALL_LIMITS)
+        for index in range(1, 60):
+            entries = entries_of(index, b"x" * (20_000 if index % 7 == 0 else 300))
+            saved: Deferred[None] = storage.save(Ready(HardState(1, None, 0), entries))
+            assert storage.log.last_index() == index - 1
+            await saved
+            assert storage.log.last_index() == index
+        before = log_of(storage)
+        await storage.close()
+        await writer.stop()
+        directory = DataDirectory.open(RealFileSystem(), str(tmp_path / "data"))
+        storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+        assert log_of(storage) == before
+        await storage.close()

@@ -2,53 +2,76 @@
 
 A thread of Python that is handed an fsync waits for the interpreter's lock twice, and wakes the
 reactor through a pipe. Here one system call hands over, and a descriptor becomes readable when it is
-done; the thread that asks never waits for the disk [12]. Only what a log needs is here, one write at
-a time. The manual pages io_uring(7) and io_uring_setup(2) tell how memory is shared with the kernel.
+done; the thread that asks never waits for the disk [12]. Only what a log needs is here: a write and,
+if it was whole, the fdatasync behind it, one such pair at a time. The manual pages io_uring(7) and
+io_uring_enter(2) tell how memory is shared with the kernel.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
 import sys
 from struct import Struct
+from typing import NamedTuple
+
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None  # type: ignore[assignment]  # then there is no ring
 
 _SETUP, _ENTER = 425, 426
-"""Numbers of system calls, the same on every architecture."""
+"""Numbers of system calls; Alpha and MIPS have others, and do without a ring."""
 
-_ENTRIES = 1
+_ENTRIES = 2
 _PARAMETERS = Struct("=10I8IQ8IQ")
 """Sizes and features, then where in the shared memory the parts of either queue are."""
-_SINGLE_MMAP = 1
-"""The feature that both queues lie in one piece of memory (Linux 5.4)."""
+_FEATURES = 1 << 0 | 1 << 9 | 1 << 11
+"""One piece of memory for both queues; workers that are the process's own threads, so that its locks
+outlive what they still write; no word of a write that went well. Linux 5.17, which lost no word of
+others either: kernels between 5.10 and 5.16 did."""
 _SUBMISSIONS_AT = 0x10000000
 _SUBMISSION = Struct("=BBHiQQIIQ24x")
-"""Operation, flags, priority, descriptor, offset, address, length, flags of the write, name."""
+"""Operation, flags, priority, descriptor, offset, address, length, flags of the operation, name."""
 _COMPLETION = Struct("=Qi4x")
 """Name, and the bytes written or a negative error."""
-_WRITE = 23
-"""Since Linux 5.6; an older one answers that the argument is invalid."""
+_WRITE, _SYNC = 23, 3
+"""Operations, and the names given to them here."""
+_NEXT_AFTER_IT = 1 << 2
+"""The next one begins when this one has ended well, else it is cancelled."""
 _IN_ITS_OWN_THREAD = 1 << 4
 """Never try it in the calling thread first: a write may wait for a page, or for the journal."""
-_DURABLY = 2
-"""RWF_DSYNC: complete only when an fdatasync of what was written is."""
+_ONLY_FAILURE = 1 << 6
+"""No word of it if it goes well, and none of the sync behind it if it does not."""
+_DATA = 1
+"""A sync as fdatasync does it."""
 _WORD = 4
 _WORDS = 1 << 32
 
 
+class Result(NamedTuple):
+    """What came of a write and its sync.
+
+    :param written: bytes, or a negative error
+    :param synced: 0 or a negative error; ``-ECANCELED`` where the write was not whole
+    """
+
+    written: int
+    synced: int
+
+
 class Ring:
-    """Two queues shared with the kernel: a write goes into one, its result comes out of the other.
+    """Two queues shared with the kernel: work goes into one, results come out of the other.
 
     It shares pages of memory, 8 KiB, and is for one thread.
 
-    :raises OSError: where the kernel has no io_uring, or not for this process
+    :raises OSError: where the kernel has no io_uring, too old a one, or none for this process
     """
 
     def __init__(self) -> None:
-        if sys.platform != "linux":
-            raise OSError(errno.ENOSYS, "io_uring is Linux's")
+        if sys.platform != "linux" or ctypes is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         parameters = ctypes.create_string_buffer(_PARAMETERS.size)
         self._descriptor = self._call(_SETUP, _ENTRIES, parameters)
@@ -61,8 +84,8 @@ class Ring:
 
     def _share(self, parameters: tuple[int, ...]) -> None:
         entries, completions, features = parameters[0], parameters[1], parameters[5]
-        if not features & _SINGLE_MMAP:
-            raise OSError(errno.ENOSYS, "the io_uring of this kernel is too old")
+        if features & _FEATURES != _FEATURES:
+            raise OSError(errno.EOPNOTSUPP, "the kernel is older than Linux 5.17")
         _, tail, mask, *_, array, _, _ = parameters[10:19]
         head, end, completion_mask, _, _, at, *_ = parameters[19:28]
         size = max(array + _WORD * entries, at + _COMPLETION.size * completions)
@@ -76,52 +99,42 @@ class Ring:
         self._completion_mask, self._completions_at = words[completion_mask // _WORD], at
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable while a result can be taken."""
+        """Return a descriptor that is readable while there is something to take."""
         return self._descriptor
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> None:
-        """Begin to write; ``content`` is kept until its result was taken.
+    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
+        """Begin to write, and to sync then; ``content`` is kept until the result was taken.
 
-        :raises OSError: where the kernel did not take it: then it never will be written, and the
+        :return: whether the kernel took both; where it took the write alone there is no result, and
+            nobody knows what the disk will hold
+        :raises OSError: where it took nothing: then it never will be written. In either case the
             ring is of no use any more
         """
         assert self._writing is None, "one write at a time"
         pointer = ctypes.c_char_p(content)
         self._writing = (content, pointer)
         address = ctypes.cast(pointer, ctypes.c_void_p).value
-        words = self._words
-        tail = words[self._tail]
-        slot = tail & self._mask
-        _SUBMISSION.pack_into(
-            self._submissions,
-            slot * _SUBMISSION.size,
-            _WRITE,
-            _IN_ITS_OWN_THREAD,
-            0,
-            descriptor,
-            offset,
-            address,
-            len(content),
-            _DURABLY,
-            0,
-        )  # fmt: skip
-        words[self._array + slot] = slot
-        words[self._tail] = (tail + 1) % _WORDS
+        flags = _NEXT_AFTER_IT | _IN_ITS_OWN_THREAD | _ONLY_FAILURE
+        self._submit(_WRITE, flags, 0, descriptor, offset, address, len(content), 0, _WRITE)
+        self._submit(_SYNC, _IN_ITS_OWN_THREAD, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
         # The kernel looks at the queue in this call only, so that nothing has to be fenced.
-        if self._call(_ENTER, self._descriptor, 1, 0, 0, None, 0) != 1:
+        taken = self._call(_ENTER, self._descriptor, _ENTRIES, 0, 0, None, 0)
+        if not taken:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return taken == _ENTRIES
 
-    def take(self) -> int | None:
-        """Return how many bytes were made durable, or a negative error; None while it is not over."""
+    def take(self) -> Result | None:
+        """Return what came of it, or None while it is not over."""
         words = self._words
         head = words[self._head]
-        if head == words[self._end]:
+        if head == words[self._end] or self._writing is None:
             return None
         at = self._completions_at + (head & self._completion_mask) * _COMPLETION.size
-        _, result = _COMPLETION.unpack_from(self._shared, at)
+        name, code = _COMPLETION.unpack_from(self._shared, at)
         words[self._head] = (head + 1) % _WORDS
-        self._writing = None
-        return int(result)
+        whole, self._writing = len(self._writing[0]), None
+        # One word in either case: of the sync, or of the write that kept it from beginning.
+        return Result(whole, code) if name == _SYNC else Result(code, -errno.ECANCELED)
 
     def close(self) -> None:
         """Give everything back; again is allowed. Not while a write is under way."""
@@ -131,6 +144,14 @@ class Ring:
             self._submissions.close()
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _submit(self, *fields: int | None) -> None:
+        words = self._words
+        tail = words[self._tail]
+        slot = tail & self._mask
+        _SUBMISSION.pack_into(self._submissions, slot * _SUBMISSION.size, *fields)
+        words[self._array + slot] = slot
+        words[self._tail] = (tail + 1) % _WORDS
 
     def _call(self, *arguments: object) -> int:
         result: int = self._syscall(*arguments)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from raftdb.errors import ShuttingDown
-from raftdb.ring import Ring
+from raftdb.ring import Result, Ring
 from raftdb.storage.limits import InHalves, Placed
 from raftdb.threads import WorkThread
 
@@ -33,20 +33,20 @@ DIRECT_BYTES_MAX = 16 * 1024
 _NOT_THE_DISK = frozenset(
     {errno.EAGAIN, errno.ECANCELED, errno.EINTR, errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP}
 )
-"""Errors of handing over, not of writing: nothing was synced in vain, so the thread may do it."""
+"""Errors of a write that say nothing of the disk: it was not begun, or may be begun again."""
 
 
 class Handover(Protocol):
     """What is asked of a :class:`~raftdb.ring.Ring`."""
 
     def fileno(self) -> int:
-        """Return what is readable while a result can be taken."""
+        """Return what is readable while there is something to take."""
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> None:
-        """Begin to write durably."""
+    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
+        """Begin to write durably; False where only a part of that was begun."""
 
-    def take(self) -> int | None:
-        """Return the bytes written or a negative error, or None."""
+    def take(self) -> Result | None:
+        """Return what came of it, or None."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -63,6 +63,9 @@ class _UnderWay(NamedTuple):
 @implementer(IReadDescriptor)
 class Writer:
     """Does one piece of work after the other; a :class:`~raftdb.storage.limits.Run` in :meth:`run`.
+
+    Invariant: while the kernel writes nothing else is begun, and while the thread works nothing is
+    given to the kernel. What comes meanwhile waits, and is begun in the order it came.
 
     :param reactor: where results are delivered; one that watches descriptors can use a ring
     :param wanted: whether io_uring is to be tried
@@ -84,7 +87,7 @@ class Writer:
         self._ring: Handover | None = None
         self._threaded = 0
         self._under_way: _UnderWay | None = None
-        self._later: deque[Callable[[], object]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
         self._stopped: Deferred[None] | None = None
 
     def run(self, work: Callable[[], T], /) -> Deferred[T]:
@@ -94,24 +97,17 @@ class Writer:
         """
         if self._stopped is not None:
             raise ShuttingDown
-        if self._under_way is None and not self._threaded:
-            if self._make_ring is not None and isinstance(work, InHalves):
-                direct = self._directly(work)
-                if direct is not None:
-                    return cast("Deferred[T]", direct)
-            return self._in_thread(work)
         if self._under_way is None:
-            return self._in_thread(work)
+            return self._begin(work)
         done: Deferred[T] = Deferred()
-        self._later.append(lambda: self._in_thread(work).chainDeferred(done))
+        self._later.append(lambda: cast("None", self._begin(work).chainDeferred(done)))
         return done
 
     def stop(self) -> Deferred[None]:
         """Take nothing new; fire when all that was asked for is done."""
         if self._stopped is None:
             self._stopped = Deferred()
-            if self._under_way is None:
-                self._end()
+            self._go_on()
         return self._stopped
 
     # -- Twisted's side -------------------------------------------------------------------------
@@ -124,24 +120,14 @@ class Writer:
         """Take the result."""
         assert self._ring is not None
         result = self._ring.take()
-        if result is None:
-            return
-        assert self._under_way is not None
-        (work, bytes_count, done), self._under_way = self._under_way, None
-        if result == bytes_count:
-            self._settle(work, done, None)
-        elif result >= 0 or -result in _NOT_THE_DISK:
-            self._give_up(errno.EIO if result >= 0 else -result)
-            self._in_thread(work).chainDeferred(done)
-        else:
-            self._settle(work, done, OSError(-result, os.strerror(-result)))
-        while self._later:
-            self._later.popleft()()
-        if self._stopped is not None:
-            self._end()
+        if result is not None:
+            self._ended(result)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Do without: the reactor watches it no more."""
+        """Count what is under way as failed: the reactor watches no more, so nobody would hear of it."""
+        self._make_ring = None
+        if self._under_way is not None:
+            self._settle(OSError(errno.EIO, f"nobody watches the ring: {reason.value}"))
 
     def logPrefix(self) -> str:
         """Return a name for the log."""
@@ -149,34 +135,92 @@ class Writer:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _begin(self, work: Callable[[], T]) -> Deferred[T]:
+        """Begin work, before which nothing waits."""
+        if self._make_ring is not None and not self._threaded and isinstance(work, InHalves):
+            direct = self._directly(work)
+            if direct is not None:
+                return cast("Deferred[T]", direct)
+        return self._in_thread(work)
+
     def _directly(self, work: InHalves) -> Deferred[None] | None:
         """Hand small work to the kernel; None where it has to go to the thread."""
-        piece = work.begin()
-        if piece is None or len(piece.content) > DIRECT_BYTES_MAX:
+        if work.bytes_count > DIRECT_BYTES_MAX:
             return None
-        if not self._hand_over(piece):
+        piece = work.begin()
+        if piece is None:
             return None
         done: Deferred[None] = Deferred()
         self._under_way = _UnderWay(work, len(piece.content), done)
-        return done
+        if self._hand_over(piece):
+            return done
+        self._under_way = None
+        return None
 
     def _hand_over(self, piece: Placed) -> bool:
+        """Give a write to the kernel; False where it took nothing."""
         try:
             if self._ring is None:
                 assert self._make_ring is not None
                 self._ring = self._make_ring()
                 cast("IReactorFDSet", self._reactor).addReader(self)
                 self._log.info("the log is written by io_uring")
-            self._ring.write(*piece)
+            whole = self._ring.write(*piece)
         except OSError as error:
-            self._give_up(error.errno or errno.EIO)
+            self._give_up(error.strerror or str(error))
             return False
+        if not whole:
+            self._settle(OSError(errno.ENOMEM, "the kernel took a write without its sync"))
         return True
 
-    def _give_up(self, code: int) -> None:
+    def _ended(self, result: Result) -> None:
+        """Go by the kernel's word; a failed sync is final, for a second one proves nothing."""
+        assert self._under_way is not None
+        work, bytes_count, done = self._under_way
+        written, synced = result
+        if written == bytes_count or synced != -errno.ECANCELED:
+            code = -synced or (0 if written == bytes_count else errno.EIO)
+            self._settle(OSError(code, os.strerror(code)) if code else None)
+        elif written >= 0 or -written in _NOT_THE_DISK:
+            self._give_up(
+                f"it wrote {written} of {bytes_count} bytes"
+                if written >= 0
+                else os.strerror(-written)
+            )
+            self._in_thread(work).chainDeferred(done)
+            self._under_way = None
+            self._go_on()
+        else:
+            self._settle(OSError(-written, os.strerror(-written)))
+
+    def _settle(self, error: OSError | None) -> None:
+        """End what is under way, and begin what has waited for it."""
+        assert self._under_way is not None
+        work, _, done = self._under_way
+        try:
+            work.end(error)
+        except Exception:  # noqa: BLE001  # it travels to whoever waits
+            done.errback(Failure())
+        else:
+            done.callback(None)
+        self._under_way = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin what waits, as far as that goes; end where nothing is left and nothing may come."""
+        while self._later and self._under_way is None:
+            self._later.popleft()()
+        if self._stopped is not None and self._under_way is None:
+            self._let_go()
+            self._thread.stop().chainDeferred(self._stopped)
+
+    def _give_up(self, why: str) -> None:
         """Do without a ring from now on."""
-        self._log.info("the log is written by a thread: io_uring: {error}", error=os.strerror(code))
+        self._log.info("the log is written by a thread: io_uring: {why}", why=why)
         self._make_ring = None
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._ring is not None:
             cast("IReactorFDSet", self._reactor).removeReader(self)
             self._ring.close()
@@ -189,19 +233,3 @@ class Writer:
     def _threaded_one(self, result: T) -> T:
         self._threaded -= 1
         return result
-
-    def _settle(self, work: InHalves, done: Deferred[None], error: OSError | None) -> None:
-        try:
-            work.end(error)
-        except Exception:  # noqa: BLE001  # it travels to whoever waits
-            done.errback(Failure())
-        else:
-            done.callback(None)
-
-    def _end(self) -> None:
-        assert self._stopped is not None
-        if self._ring is not None:
-            cast("IReactorFDSet", self._reactor).removeReader(self)
-            self._ring.close()
-            self._ring = None
-        self._thread.stop().chainDeferred(self._stopped)

@@ -50,6 +50,11 @@ class InHalves:
         """Do all of it, here."""
         raise NotImplementedError
 
+    @property
+    def bytes_count(self) -> int:
+        """How much there is to write, before anything is prepared."""
+        raise NotImplementedError
+
     def begin(self) -> Placed | None:
         """Return what is to be durable, or None where that is not all there is to do."""
         raise NotImplementedError

@@ -56,6 +56,11 @@ class Append(InHalves):
         """Write and sync it, in a new segment where it begins one. Blocks."""
         self._wal.write(self._batch)
 
+    @property
+    def bytes_count(self) -> int:
+        """Of the batch in the file."""
+        return extent_for(len(self._batch.payload))
+
     def begin(self) -> Placed | None:
         """Return its bytes and their place, unless a segment has to be begun for it."""
         descriptor = self._wal.descriptor

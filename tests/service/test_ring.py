@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdb.ring import Ring
+from raftdb.ring import Result, Ring
 
 WRITES = 300
 """More than either queue has places, many times over."""
@@ -40,8 +40,8 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def result(ring: Ring) -> int:
-    """Wait for the end of a write."""
+def result(ring: Ring) -> Result:
+    """Wait for the end of a write and its sync."""
     assert select.select([ring.fileno()], [], [], 60)[0], "no result within a minute"
     taken = ring.take()
     assert taken is not None
@@ -67,8 +67,8 @@ class TestAWrite:
     def test_lies_where_it_should(self, ring: Ring, file: int) -> None:
         """One after the other, for longer than the queues are."""
         for number in range(WRITES):
-            ring.write(file, 10 * number, b"%010d" % number)
-            assert result(ring) == 10
+            assert ring.write(file, 10 * number, b"%010d" % number)
+            assert result(ring) == (10, 0)
         expected = b"".join(b"%010d" % number for number in range(WRITES))
         assert os.pread(file, 20 * WRITES, 0) == expected
 
@@ -78,14 +78,14 @@ class TestAWrite:
         before = sys.getrefcount(content)
         ring.write(file, 0, content)
         assert sys.getrefcount(content) > before
-        assert result(ring) == len(content)
+        assert result(ring) == (len(content), 0)
         assert sys.getrefcount(content) == before
 
     def test_has_no_result_before_its_end(self, ring: Ring, file: int) -> None:
         """Nor twice."""
         assert ring.take() is None
         ring.write(file, 0, b"x")
-        assert result(ring) == 1
+        assert result(ring) == (1, 0)
         assert ring.take() is None
 
     def test_that_fails_tells_the_error(self, ring: Ring, tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ class TestAWrite:
         (tmp_path / "other").write_bytes(b"as it was")
         readable = os.open(tmp_path / "other", os.O_RDONLY)
         ring.write(readable, 0, b"x")
-        assert result(ring) == -errno.EBADF
+        assert result(ring) == (-errno.EBADF, -errno.ECANCELED)
         os.close(readable)
         writable = os.open(tmp_path / "other", os.O_RDWR)
         ring.write(writable, 0, b"A")
-        assert result(ring) == 1
+        assert result(ring) == (1, 0)
         os.close(writable)
         assert (tmp_path / "other").read_bytes() == b"As it was"
 
@@ -111,7 +111,7 @@ class TestAWrite:
             pytest.skip("files here are not on a disk")
         for number in range(20):
             ring.write(file, 4096 * number, b"x" * 5000)
-            assert result(ring) == 5000
+            assert result(ring) == (5000, 0)
             assert dirty_pages(file) == 0
 
 

@@ -13,13 +13,15 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no stubs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from raftdb.errors import ShuttingDown, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import HardState
-from raftdb.ring import Ring
+from raftdb.ring import Result, Ring
 from raftdb.service.writer import DIRECT_BYTES_MAX, Handover, Writer
 from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, entries_of, log_of
 from raftdb.storage import DataDirectory, RealFileSystem, run_here
@@ -44,10 +46,11 @@ def in_turns(
 class ToldRing:
     """A ring over a pipe that writes nothing and reports what it is told to report."""
 
-    def __init__(self, *, refuses: int = 0) -> None:
+    def __init__(self, *, refuses: int = 0, whole: bool = True) -> None:
         self._reading, self._writing = os.pipe()
         self._refuses = refuses
-        self._results: list[int] = []
+        self._whole = whole
+        self._results: list[Result] = []
         self.asked: list[bytes] = []
         self.closed = False
 
@@ -55,19 +58,22 @@ class ToldRing:
         """Return what is readable after :meth:`tell`."""
         return self._reading
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> None:
+    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
         """Note it."""
         assert (descriptor, offset) == (0, 0)
         if self._refuses:
             raise OSError(self._refuses, os.strerror(self._refuses))
         self.asked.append(content)
+        return self._whole
 
-    def tell(self, result: int) -> None:
-        """Have the last write end like this."""
-        self._results.append(result)
+    def tell(self, written: int, synced: int | None = None) -> None:
+        """Have the last write end like this; its sync is cancelled by default where it is short."""
+        if synced is None:
+            synced = 0 if written == len(self.asked[-1]) else -errno.ECANCELED
+        self._results.append(Result(written, synced))
         os.write(self._writing, b"x")
 
-    def take(self) -> int | None:
+    def take(self) -> Result | None:
         """Return what was told."""
         os.read(self._reading, 1)
         return self._results.pop()
@@ -91,8 +97,14 @@ class Step(InHalves):
         """Be done by the thread."""
         self._seen.append("called")
 
+    @property
+    def bytes_count(self) -> int:
+        """Of the content."""
+        return len(self._content or b"")
+
     def begin(self) -> Placed | None:
-        """Be done by the ring, unless there is no content."""
+        """Be done by the ring, unless there is no content; nobody asks for what is large."""
+        assert self.bytes_count <= DIRECT_BYTES_MAX
         return None if self._content is None else Placed(0, 0, self._content)
 
     def end(self, error: OSError | None) -> None:
@@ -155,16 +167,50 @@ class TestASmallSave:
         await saved
         assert bench.seen == ["written"]
 
+    @pytest.mark.parametrize(
+        ("written", "synced", "expected"),
+        [
+            (-errno.EIO, -errno.ECANCELED, errno.EIO),
+            (-errno.ENOSPC, -errno.ECANCELED, errno.ENOSPC),
+            (3, -errno.EIO, errno.EIO),
+            (3, -errno.ENOMEM, errno.ENOMEM),
+            (3, -errno.EAGAIN, errno.EAGAIN),
+            (3, -errno.ECANCELED, errno.ECANCELED),
+            (2, 0, errno.EIO),
+            (2, -errno.EIO, errno.EIO),
+        ],
+    )
     @in_turns
-    async def test_that_the_disk_failed_is_not_tried_again(self, bench: Bench) -> None:
+    async def test_that_the_disk_failed_is_not_tried_again(
+        self, bench: Bench, written: int, synced: int, expected: int
+    ) -> None:
         """After a failed sync nobody knows what the disk holds: a second one proves nothing."""
         saved = bench.writer.run(bench.step())
-        bench.ring.tell(-errno.EIO)
+        bench.ring.tell(written, synced)
         with pytest.raises(StorageError) as caught:
             await saved
         assert isinstance(caught.value.__cause__, OSError)
-        assert caught.value.__cause__.errno == errno.EIO
+        assert caught.value.__cause__.errno == expected
         assert bench.seen == []
+
+    @in_turns
+    async def test_that_lost_its_sync_is_not_tried_again(self, bench: Bench) -> None:
+        """The kernel took the write alone: it may come at any time, and nobody would hear of it."""
+        ring = ToldRing(whole=False)
+        with pytest.raises(StorageError):
+            await bench.other(lambda: ring).run(bench.step())
+        assert bench.seen == []
+
+    @in_turns
+    async def test_that_nobody_watches_has_failed(self, bench: Bench) -> None:
+        """Whatever made the reactor let go of the ring: no save waits for ever."""
+        saved = bench.writer.run(bench.step())
+        reactor.removeReader(bench.writer)
+        bench.writer.connectionLost(Failure(ConnectionLost()))
+        with pytest.raises(StorageError):
+            await saved
+        await bench.writer.run(bench.step())
+        assert bench.seen == ["called"]
 
     @pytest.mark.parametrize("result", [2, 0, -errno.EAGAIN, -errno.EINTR, -errno.EOPNOTSUPP])
     @in_turns
@@ -208,9 +254,7 @@ class TestWithoutARing:
                 await writer.run(bench.step())
         assert bench.seen == ["called"] * 3
         assert len(tried) == 1
-        assert [event["error"] for event in events if "error" in event] == [
-            os.strerror(errno.EPERM)
-        ]
+        assert [event["why"] for event in events if "why" in event] == [os.strerror(errno.EPERM)]
 
     @in_turns
     async def test_where_it_is_not_wanted(self, bench: Bench) -> None:
@@ -245,6 +289,20 @@ class TestOtherWork:
         assert bench.seen == ["written", "closed", "last"]
 
     @in_turns
+    async def test_is_not_overtaken_from_a_callback(self, bench: Bench) -> None:
+        """Not even by what is asked for in the moment in which a save ends."""
+        asked: list[Deferred[object]] = []
+        saved = bench.writer.run(bench.step())
+        saved.addCallback(
+            lambda _: asked.append(bench.writer.run(lambda: bench.seen.append("asked in it")))
+        )
+        waiting = bench.writer.run(lambda: bench.seen.append("asked before"))
+        bench.ring.tell(3)
+        await waiting
+        await asked[0]
+        assert bench.seen == ["written", "asked before", "asked in it"]
+
+    @in_turns
     async def test_holds_up_the_ring(self, bench: Bench) -> None:
         """A small save behind a large one is the thread's, too."""
         first = bench.writer.run(lambda: bench.seen.append("first"))
@@ -275,6 +333,18 @@ class TestAStop:
         assert bench.seen == ["written", "closed"]
         assert bench.ring.closed
         assert bench.writer not in reactor.getReaders()
+
+    @in_turns
+    async def test_may_be_asked_for_from_a_callback(self, bench: Bench) -> None:
+        """What waits is done all the same."""
+        stopped: list[Deferred[None]] = []
+        saved = bench.writer.run(bench.step())
+        saved.addCallback(lambda _: stopped.append(bench.writer.stop()))
+        waiting = bench.writer.run(lambda: bench.seen.append("asked before"))
+        bench.ring.tell(3)
+        await waiting
+        await stopped[0]
+        assert bench.seen == ["written", "asked before"]
 
 
 class TestStorage:

@@ -29,8 +29,8 @@ _PARAMETERS = Struct("=10I8IQ8IQ")
 """Sizes and features, then where in the shared memory the parts of either queue are."""
 _FEATURES = 1 << 0 | 1 << 9 | 1 << 11
 """One piece of memory for both queues; workers that are the process's own threads, so that its locks
-outlive what they still write; no word of a write that went well. Linux 5.17, which lost no word of
-others either: kernels between 5.10 and 5.16 did."""
+outlive what they still write; no word of a write that went well. All of that is Linux 5.17; on some
+kernels before, a buffered write might never end (MDEV-26674 of MariaDB)."""
 _SUBMISSIONS_AT = 0x10000000
 _SUBMISSION = Struct("=BBHiQQIIQ24x")
 """Operation, flags, priority, descriptor, offset, address, length, flags of the operation, name."""

@@ -1,9 +1,9 @@
 """Who makes the log durable: the kernel itself where it can, else a thread, always in order.
 
-A save that is one small write goes to Linux's io_uring (:mod:`raftdb.ring`): at one connection a
-write costs three nodes a sixth less, and comes back a sixth sooner. All else goes to a thread: what
-begins a segment, what is large, whose hash should not hold up the reactor, and everything where
-io_uring is missing, forbidden (as in most containers) or not wanted.
+A save that is one small write goes to Linux's io_uring (:mod:`raftdb.ring`): 64 connections write a
+tenth more, one a twentieth. All else goes to a thread: what begins a segment, what is large, whose
+hash should not hold up the reactor, and everything where io_uring is missing, forbidden (as in most
+containers) or not wanted.
 """
 
 from __future__ import annotations

@@ -69,6 +69,22 @@ class TestAWrite:
         cluster.run_for(0.01)
         assert [each.commit for each in sent[10:]] == [core.commit] * 2
 
+    def test_is_saved_while_the_one_before_is_applied(self) -> None:
+        """An append brings the news of the commit before it: the disk does not wait for that."""
+        cluster, leader = started()
+        follower = cluster.followers[0]
+        core, apply = follower.replica.core, follower.machine.apply
+        saving: list[bool] = []
+
+        def spy(index: int, envelope: bytes) -> object:
+            saving.append(core.state.outstanding is not None)
+            return apply(index, envelope)
+
+        follower.machine.apply = spy  # type: ignore[method-assign]  # listened to
+        for number in range(5):
+            cluster.result(leader.database.put([(b"k", b"%d" % number)]))
+        assert saving == [True] * 4
+
     def test_is_refused_on_a_follower_with_the_way_to_the_leader(self, outcome: Outcome) -> None:
         """The error names the leader and where clients reach it."""
         cluster, leader = started()

@@ -187,9 +187,9 @@ class TestWhoIsWaitedFor:
                 cluster.run_for(3)
         return cluster, gone, stays
 
-    def test_the_removed_where_it_knows_one_that_lives(self) -> None:
-        """And it is told."""
-        cluster, gone, _ = self._removed_while_away()
+    @staticmethod
+    def _is_waited_for_and_told(cluster: WiredCluster, gone: WiredNode) -> None:
+        """Start who was removed: that is unsettled until it has heard of it."""
         operators = Operators(cluster, Random(1))
         gone.boot()
         cluster.run_while(lambda: gone.is_up and operators.unsettled() is None)
@@ -197,6 +197,11 @@ class TestWhoIsWaitedFor:
         cluster.run_for(1)
         assert gone.ended_removed
         assert operators.unsettled() is None
+
+    def test_the_removed_where_it_knows_one_that_lives(self) -> None:
+        """And it is told."""
+        cluster, gone, _ = self._removed_while_away()
+        self._is_waited_for_and_told(cluster, gone)
 
     def test_not_where_that_one_is_lost(self) -> None:
         """It is a member until it is removed, and tells nobody anything (seed 9000623)."""
@@ -214,13 +219,7 @@ class TestWhoIsWaitedFor:
         cluster, gone, stays = self._removed_while_away()
         cluster.wipe(stays.name)
         cluster.run_for(6)
-        operators = Operators(cluster, Random(1))
-        gone.boot()
-        cluster.run_while(lambda: gone.is_up and operators.unsettled() is None)
-        assert operators.unsettled() == f"{gone.name} was removed and not told"
-        cluster.run_for(1)
-        assert gone.ended_removed
-        assert operators.unsettled() is None
+        self._is_waited_for_and_told(cluster, gone)
 
     def test_a_newcomer_where_it_asks_one_that_lives(self, cluster: WiredCluster) -> None:
         """The same of members that are lost."""

@@ -64,12 +64,13 @@ class Result(NamedTuple):
 class Ring:
     """Two queues shared with the kernel: work goes into one, results come out of the other.
 
-    It shares pages of memory, 8 KiB, and is for one thread.
+    It shares pages of memory, 8 KiB, has room for one write, and is for one thread.
 
+    :param bytes_max: of a write
     :raises OSError: where the kernel has no io_uring, too old a one, or none for this process
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int) -> None:
         if sys.platform != "linux" or ctypes is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -80,7 +81,9 @@ class Ring:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._writing: tuple[bytes, object] | None = None
+        self._content = ctypes.create_string_buffer(bytes_max)
+        self._address = ctypes.addressof(self._content)
+        self._bytes_count = 0
 
     def _share(self, parameters: tuple[int, ...]) -> None:
         entries, completions, features = parameters[0], parameters[1], parameters[5]
@@ -103,19 +106,22 @@ class Ring:
         return self._descriptor
 
     def write(self, descriptor: int, offset: int, content: bytes) -> bool:
-        """Begin to write, and to sync then; ``content`` is kept until the result was taken.
+        """Begin to write, and to sync then; not before the result of the write before was taken.
 
+        :param content: 1 to ``bytes_max`` bytes; they are copied
         :return: whether the kernel took both; where it took the write alone there is no result, and
             nobody knows what the disk will hold
         :raises OSError: where it took nothing: then it never will be written. In either case the
             ring is of no use any more
         """
-        assert self._writing is None, "one write at a time"
-        pointer = ctypes.c_char_p(content)
-        self._writing = (content, pointer)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        assert not self._bytes_count, "one write at a time"
+        count = len(content)
+        if not 0 < count <= len(self._content):
+            raise OSError(errno.EMSGSIZE, f"{count} bytes are not 1 to {len(self._content)}")
+        self._bytes_count = count
+        ctypes.memmove(self._address, content, count)
         flags = _NEXT_AFTER_IT | _IN_ITS_OWN_THREAD | _ONLY_FAILURE
-        self._submit(_WRITE, flags, 0, descriptor, offset, address, len(content), 0, _WRITE)
+        self._submit(_WRITE, flags, 0, descriptor, offset, self._address, count, 0, _WRITE)
         self._submit(_SYNC, _IN_ITS_OWN_THREAD, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
         # The kernel looks at the queue in this call only, so that nothing has to be fenced.
         taken = self._call(_ENTER, self._descriptor, _ENTRIES, 0, 0, None, 0)
@@ -127,12 +133,12 @@ class Ring:
         """Return what came of it, or None while it is not over."""
         words = self._words
         head = words[self._head]
-        if head == words[self._end] or self._writing is None:
+        if head == words[self._end] or not self._bytes_count:
             return None
         at = self._completions_at + (head & self._completion_mask) * _COMPLETION.size
         name, code = _COMPLETION.unpack_from(self._shared, at)
         words[self._head] = (head + 1) % _WORDS
-        whole, self._writing = len(self._writing[0]), None
+        whole, self._bytes_count = self._bytes_count, 0
         # One word in either case: of the sync, or of the write that kept it from beginning.
         return Result(whole, code) if name == _SYNC else Result(code, -errno.ECANCELED)
 
@@ -145,7 +151,7 @@ class Ring:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _submit(self, *fields: int | None) -> None:
+    def _submit(self, *fields: int) -> None:
         words = self._words
         tail = words[self._tail]
         slot = tail & self._mask

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 
 from raftdb.codec.entries import decode_entries, encode_entries
 from raftdb.codec.reader import (
+    INCARNATION_BYTES,
     U32,
     Buffer,
     Reader,
@@ -22,11 +23,12 @@ from raftdb.codec.reader import (
     pack_flag,
     pack_index,
     pack_member,
+    pack_numbers,
     pack_term,
     pack_u64,
 )
 from raftdb.codec.states import encode_snapshot_metadata, read_snapshot_metadata
-from raftdb.errors import LocalProtocolError
+from raftdb.errors import LocalProtocolError, RemoteProtocolError
 from raftdb.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -42,12 +44,16 @@ from raftdb.raft.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
-from raftdb.raft.types import EntryID, MemberID, ReadID
+from raftdb.raft.types import ZERO, EntryID, MemberID, ReadID
 
 VERSION: Final = 1
 
 _THREE: Final = Struct(">QQQ")
 _FOUR: Final = Struct(">QQQQ")
+_ANSWER: Final = Struct(">QBQQ")
+_BEAT: Final = Struct(">QB")
+_SENDER_AT: Final = 10
+"""Where the sender stands, after version, kind and term."""
 
 KINDS: Final[dict[type[Message], int]] = {
     AppendEntries: 1,
@@ -80,10 +86,15 @@ def encode_messages(messages: Iterable[Message]) -> bytes:
 
 def decode_messages(buffer: Buffer) -> list[Message]:
     """Return all messages in ``buffer``, or none if one of them is wrong."""
-    reader = Reader(buffer, "messages")
-    messages = []
-    while not reader.at_end:
-        messages.append(decode_message(reader.take(reader.u32())))
+    source, begin, messages = bytes(buffer), 0, []
+    end = len(source)
+    while begin < end:
+        length = int.from_bytes(source[begin : begin + U32.size], "big")
+        begin += U32.size
+        if begin + length > end:
+            raise RemoteProtocolError(f"messages: end at {end}, {length} bytes are due at {begin}")
+        messages.append(decode_message(source[begin : begin + length]))
+        begin += length
     return messages
 
 
@@ -110,12 +121,25 @@ def decode_message(buffer: Buffer) -> Message:
     :raises RemoteProtocolError: where the bytes are not the encoding of a message, or the message
         breaks a promise of its class
     """
-    reader = Reader(buffer, "message")
-    reader.version(VERSION)
-    kind, term = reader.u8(), reader.term()
-    message = _read_body(reader, kind, reader.member(), reader.member(), term)
+    source = bytes(buffer)
+    try:
+        receiver_at = _SENDER_AT + 1 + source[_SENDER_AT] + INCARNATION_BYTES
+        end = receiver_at + 1 + source[receiver_at] + INCARNATION_BYTES
+    except IndexError:
+        end = len(source)  # it is cut off, and whoever reads it says where
+    kind, term, sender, receiver = _read_envelope(source[:end])
+    reader = Reader(source, "message", end)
+    message = _read_body(reader, kind, sender, receiver, term)
     reader.end()
     return message
+
+
+@lru_cache(maxsize=256)
+def _read_envelope(envelope: bytes) -> tuple[int, int, MemberID, MemberID]:
+    """Return kind, term, sender and receiver; as with :func:`_pack_envelope`, there are few."""
+    reader = Reader(envelope, "message")
+    reader.version(VERSION)
+    return reader.u8(), reader.term(), reader.member(), reader.member()
 
 
 def _pack_body(message: Message) -> bytes:  # noqa: C901  (one flat table: a case per message)
@@ -124,11 +148,11 @@ def _pack_body(message: Message) -> bytes:  # noqa: C901  (one flat table: a cas
         case AppendEntries():
             return _pack_append(message)
         case AppendEntriesResponse(index=index, rejected=rejected, hint=hint):
-            return pack_index(index) + pack_flag(rejected) + pack_entry_id(hint)
+            return pack_numbers(_ANSWER, index, rejected, hint.term, hint.index)
         case Heartbeat(commit=commit, match=match, round=number):
-            return pack_index(commit) + pack_index(match) + pack_index(number)
+            return pack_numbers(_THREE, commit, match, number)
         case HeartbeatResponse(round=number, full=full):
-            return pack_index(number) + pack_flag(full)
+            return pack_numbers(_BEAT, number, full)
         case PreVote() | RequestVote():
             return (
                 pack_entry_id(message.last)
@@ -159,14 +183,17 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
         case 1:
             return _read_append(reader, sender, receiver, term)
         case 2:
+            index, rejected, hint_term, hint_index = reader.numbers(_ANSWER)
+            hint = EntryID(hint_term, hint_index) if hint_index or hint_term else ZERO
             return AppendEntriesResponse(
-                sender, receiver, term, reader.index(), reader.flag(), reader.entry_id()
+                sender, receiver, term, index, reader.as_flag(rejected), hint
             )
         case 3:
             commit, match, number = reader.numbers(_THREE)
             return Heartbeat(sender, receiver, term, commit, match, number)
         case 4:
-            return HeartbeatResponse(sender, receiver, term, reader.index(), reader.flag())
+            number, full = reader.numbers(_BEAT)
+            return HeartbeatResponse(sender, receiver, term, number, reader.as_flag(full))
         case 5:
             last, transfer, committed = reader.entry_id(), reader.flag(), reader.entry_id()
             return PreVote(sender, receiver, term, last, transfer, committed)
@@ -191,14 +218,9 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
 
 def _pack_append(append: AppendEntries) -> bytes:
     """Return previous, commit, match, and the entries to the end."""
-    return b"".join(
-        (
-            pack_entry_id(append.previous),
-            pack_index(append.commit),
-            pack_index(append.match),
-            encode_entries(append.entries),
-        )
-    )
+    previous = append.previous
+    numbers = pack_numbers(_FOUR, previous.term, previous.index, append.commit, append.match)
+    return numbers + encode_entries(append.entries)
 
 
 def _read_append(reader: Reader, sender: MemberID, receiver: MemberID, term: int) -> AppendEntries:

@@ -29,6 +29,17 @@ U32: Final = Struct(">I")
 U64: Final = Struct(">Q")
 
 
+def pack_numbers(layout: Struct, *values: int) -> bytes:
+    """Return several terms, indexes and flags, which have one limit or a lower one, in one call.
+
+    :param layout: of ``Q``, and of ``B`` for flags
+    :raises LocalProtocolError: where one of them is out of range
+    """
+    if not 0 <= min(values) <= max(values) <= INDEX_MAX:
+        raise LocalProtocolError(f"one of {values} is no term or index in [0, 2**62]")
+    return layout.pack(*values)
+
+
 def pack_flag(value: bool) -> bytes:
     """Return one byte, 0 or 1."""
     return b"\x01" if value else b"\x00"
@@ -95,13 +106,14 @@ class Reader:
 
     :param buffer: what was received
     :param what: what it should be, for messages of errors
+    :param offset: where to begin
     """
 
     __slots__ = ("_bytes", "_offset", "_what")
 
-    def __init__(self, buffer: Buffer, what: str) -> None:
+    def __init__(self, buffer: Buffer, what: str, offset: int = 0) -> None:
         self._bytes = bytes(buffer)
-        self._offset = 0
+        self._offset = offset
         self._what = what
 
     def wrong(self, what: str) -> RemoteProtocolError:
@@ -173,21 +185,24 @@ class Reader:
         return EntryID(self.term(), self.index())
 
     def numbers(self, layout: Struct) -> tuple[int, ...]:
-        """Take several terms and indexes at once, which have one limit.
+        """Take several terms, indexes and flags at once: one limit is enough, but for the flags.
 
-        :param layout: of ``Q`` only
+        :param layout: of ``Q``, and of ``B`` for flags
         """
         numbers: tuple[int, ...] = layout.unpack(self.take(layout.size))
         if max(numbers) > INDEX_MAX:
             raise self.wrong(f"one of {numbers} is above 2**62")
         return numbers
 
+    def as_flag(self, number: int) -> bool:
+        """Return one of :meth:`numbers` as the flag it is."""
+        if number > 1:
+            raise self.wrong(f"flag {number} is neither 0 nor 1")
+        return number == 1
+
     def flag(self) -> bool:
         """Take one byte that is 0 or 1."""
-        flag = self.u8()
-        if flag > 1:
-            raise self.wrong(f"flag {flag} is neither 0 nor 1")
-        return flag == 1
+        return self.as_flag(self.u8())
 
     def member(self) -> MemberID:
         """Take a member's id and incarnation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from struct import Struct
 from typing import Final
 
 from raftdb.codec.reader import (
@@ -10,9 +11,8 @@ from raftdb.codec.reader import (
     Reader,
     pack_entry_id,
     pack_flag,
-    pack_index,
     pack_member,
-    pack_term,
+    pack_numbers,
     pack_u16,
 )
 from raftdb.errors import LocalProtocolError
@@ -20,6 +20,7 @@ from raftdb.raft.types import ConfState, HardState, MemberID, MemberIDs, Snapsho
 
 VERSION: Final = 1
 _VERSION_BYTE: Final = bytes((VERSION,))
+_NUMBERS: Final = Struct(">BQQB")
 
 
 def encode_member_id(member: MemberID) -> bytes:
@@ -39,15 +40,8 @@ def decode_member_id(buffer: Buffer) -> MemberID:
 def encode_hard_state(hard_state: HardState) -> bytes:
     """Return version, term, commit, and the vote after a flag."""
     vote = hard_state.vote
-    return b"".join(
-        (
-            _VERSION_BYTE,
-            pack_term(hard_state.term),
-            pack_index(hard_state.commit),
-            pack_flag(vote is not None),
-            b"" if vote is None else pack_member(vote),
-        )
-    )
+    numbers = pack_numbers(_NUMBERS, VERSION, hard_state.term, hard_state.commit, vote is not None)
+    return numbers if vote is None else numbers + pack_member(vote)
 
 
 def decode_hard_state(buffer: Buffer) -> HardState:

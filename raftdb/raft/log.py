@@ -216,7 +216,11 @@ class RaftLog:
 
         As long as it waits for the disk, ``durable`` stands at ``applied``.
         """
-        return self.restoring is None and self.applied < min(self.committed, self.durable)
+        return (
+            self.applied < self.committed  # nearly always False, and cheap to see
+            and self.restoring is None
+            and self.applied < self.durable
+        )
 
     def next_committed(self, bytes_max: int) -> tuple[Entry, ...]:
         """Return the next page of what is committed *and* durable here [7e].

@@ -166,11 +166,13 @@ class RawNode:
 
     def has_messages(self, *, news: bool = True) -> bool:
         """Whether :meth:`take_messages` has anything."""
-        return bool(self.state.messages) or replication.is_due(self.state, news=news)
+        urgent, has_news = self.outlook()
+        return urgent or (news and has_news)
 
-    def has_news(self) -> bool:
-        """Whether ``take_messages(news=False)`` holds something back."""
-        return replication.has_news(self.state)
+    def outlook(self) -> tuple[bool, bool]:
+        """Whether ``take_messages(news=False)`` has anything, and whether it holds something back."""
+        urgent, news = replication.outlook(self.state)
+        return urgent or bool(self.state.messages), news
 
     def take_messages(self, *, news: bool = True) -> list[Message]:
         """Return what may be sent at once, and compute what the followers are to get.
@@ -190,9 +192,9 @@ class RawNode:
         state = self.state
         if state.read_states:
             return True
-        if state.installing is not None or state.waits_for_commit_save:
-            return False
-        return state.log.restoring is not None or state.log.has_next_committed()
+        if not state.log.has_next_committed() and state.log.restoring is None:
+            return False  # as nearly always, and it is asked with every message
+        return state.installing is None and not state.waits_for_commit_save
 
     def take_applicable(self) -> Applicable:
         """Return the next page; its entries count as applied from now on.
@@ -255,7 +257,8 @@ class RawNode:
             state.log.has_unstable_entries()
             or state.log.unstable_snapshot is not None
             or state.waits_for_commit_save
-            or (state.term, state.vote) != (durable.term, durable.vote)
+            or state.term != durable.term
+            or state.vote != durable.vote
         )
 
     def advance(self, ready: Ready) -> None:
@@ -280,6 +283,12 @@ class RawNode:
             candidate.saved(state)
 
     # -- looking in --
+
+    @property
+    def standing(self) -> tuple[Role, MemberID | None, int]:
+        """What it is just now, who leads, and in which term."""
+        state = self.state
+        return state.role, state.leader, state.term
 
     @property
     def id(self) -> MemberID:

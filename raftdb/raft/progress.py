@@ -114,13 +114,7 @@ class Progress:
     @property
     def is_paused(self) -> bool:
         """Whether no append may be sent now; one that may must be empty if ``inflights.full``."""
-        match self.state:
-            case ProgressState.PROBE | ProgressState.REPLICATE:
-                return self.msg_app_flow_paused
-            case ProgressState.SNAPSHOT:
-                return True
-            case _:
-                assert_never(self.state)
+        return self.msg_app_flow_paused or self.state is ProgressState.SNAPSHOT
 
     @property
     def stores(self) -> bool:

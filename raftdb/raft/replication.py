@@ -25,20 +25,22 @@ class _Due(Enum):
     COMMIT = 4
 
 
-def is_due(state: State, *, news: bool) -> bool:
-    """Whether :func:`flush` would send anything; exactly then, or a turn would spin."""
+def outlook(state: State) -> tuple[bool, bool]:
+    """Say what :func:`flush` would send; exactly that, or a turn would spin.
+
+    :returns: whether there is anything that should not wait, and whether a follower is to be told
+        of a commit and nothing else
+    """
     if state.role is not Role.LEADER:
-        return False
-    if state.reads.has_waiting and state.own_term_committed:
-        return True
-    return any(_goes(_due(state, member, pr), news=news) for member, pr in state.peers)
-
-
-def has_news(state: State) -> bool:
-    """Whether a follower is to be told of a commit and nothing else."""
-    return state.role is Role.LEADER and any(
-        _due(state, member, pr) is _Due.COMMIT for member, pr in state.peers
-    )
+        return False, False
+    urgent, news = state.reads.has_waiting and state.own_term_committed, False
+    for member, progress in _unsettled(state):
+        due = _due(state, member, progress)
+        if due is _Due.COMMIT:
+            news = True
+        elif due is not _Due.NOTHING:
+            urgent = True
+    return urgent, news
 
 
 def flush(state: State, *, news: bool) -> None:
@@ -50,13 +52,30 @@ def flush(state: State, *, news: bool) -> None:
         return
     if state.reads.has_waiting and state.own_term_committed:
         begin_round(state)
-    for member, progress in state.peers:
-        while _goes(due := _due(state, member, progress), news=news):
+    for member, progress in _unsettled(state):
+        while (due := _due(state, member, progress)) is not _Due.NOTHING:
+            if due is _Due.COMMIT and not news:
+                break
             _send(state, member, progress, due)
 
 
-def _goes(due: _Due, *, news: bool) -> bool:
-    return due is not _Due.NOTHING and (news or due is not _Due.COMMIT)
+def _unsettled(state: State) -> list[tuple[MemberID, Progress]]:
+    """Return the peers to whom something may be due.
+
+    Seldom any, and it is asked several times in a turn: so this look costs one call for all of them.
+    """
+    last, committed, nudged, me = state.log.last_index, state.log.committed, state.nudged, state.id
+    return [
+        (member, progress)
+        for member, progress in state.tracker.progress.items()
+        if (
+            progress.next <= last
+            or progress.state is not ProgressState.REPLICATE
+            or (progress.sent_commit < committed and progress.sent_commit < progress.match)
+            or member in nudged
+        )
+        and member != me
+    ]
 
 
 def begin_round(state: State) -> None:
@@ -82,22 +101,15 @@ def begin_round(state: State) -> None:
 
 def _due(state: State, member: MemberID, progress: Progress) -> _Due:
     log = state.log
-    if (
-        progress.state is ProgressState.REPLICATE
-        and progress.next > log.last_index
-        and progress.sent_commit >= min(log.committed, progress.match)
-        and member not in state.nudged
-    ):
-        return _Due.NOTHING  # as nearly always, and it is asked several times in a turn
     if not progress.is_paused:
-        if progress.next < log.first_index:
-            # To a dead peer a snapshot would only be streamed in vain.
-            return _Due.SNAPSHOT if progress.recent_active else _Due.NOTHING
         probing = progress.state is ProgressState.PROBE
-        may_follow = progress.next <= log.last_index and (probing or not progress.inflights.full)
-        # Who has no room drops all entries; the next heartbeat's answer says when there is some.
-        if may_follow and not progress.full:
-            return _Due.ENTRIES
+        if progress.next <= log.last_index:
+            if progress.next < log.first_index:
+                # To a dead peer a snapshot would only be streamed in vain.
+                return _Due.SNAPSHOT if progress.recent_active else _Due.NOTHING
+            # Who has no room drops all entries; the next heartbeat's answer says when there is some.
+            if not progress.full and (probing or not progress.inflights.full):
+                return _Due.ENTRIES
         # Where everything is known to agree, there is nothing to find out.
         if (probing or member in state.nudged) and progress.match < progress.next - 1:
             return _Due.EMPTY

@@ -36,9 +36,13 @@ a sixth of what its followers do for a write. Later it would be seen too late el
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the pump moves things between."""
+    """What the pump moves things between.
+
+    :param soon: has a turn called, once; never before it returns itself
+    """
 
     clock: IReactorTime
+    soon: Callable[[Callable[[], None]], object]
     node: RawNode
     storage: Storage
     transport: Transport
@@ -67,6 +71,7 @@ class Pump:
         loaded: Callable[[], None],
     ) -> None:
         self._clock = parts.clock
+        self._soon = parts.soon
         self._node = parts.node
         self._storage = parts.storage
         self._transport = parts.transport
@@ -117,7 +122,7 @@ class Pump:
         """See to it that a turn comes; to be called after every input."""
         if not self._awake:
             self._awake = True
-            self._clock.callLater(0, self._turn)
+            self._soon(self._turn)
 
     def wake_if_due(self) -> None:
         """See to it that a turn comes, if it would find anything to do.
@@ -126,15 +131,12 @@ class Pump:
         """
         node = self._node
         if not self._awake and (
-            node.has_messages(news=self._news is None)
-            or node.has_applicable()
+            node.has_applicable()
             or (not self._saving and node.has_ready())
-            or self._standing() != self._seen
+            or node.standing != self._seen
+            or node.has_messages(news=self._news is None)
         ):
             self.wake()
-
-    def _standing(self) -> tuple[Role, MemberID | None, int]:
-        return self._node.role, self._node.leader, self._node.term
 
     def _hold_news(self, *, held: bool) -> None:
         """See to it that news of a commit which is held back is told soon, by a turn of its own."""
@@ -163,10 +165,11 @@ class Pump:
             self._begin_save()
             self._apply(self._node.take_applicable())
             self._begin_save()
-            self._seen = self._standing()
+            self._seen = self._node.standing
             self._turned()
-            self._hold_news(held=self._running and self._node.has_news())
-            if self._node.has_messages(news=False) or self._node.has_applicable():
+            urgent, news = self._node.outlook()
+            self._hold_news(held=news and self._running)
+            if urgent or self._node.has_applicable():
                 self.wake()
 
     def _begin_save(self) -> None:

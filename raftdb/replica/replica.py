@@ -7,6 +7,7 @@ files, no sockets and no keys: those are behind the protocols of :mod:`raftdb.re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -45,7 +46,7 @@ class Replica:
     Methods that return a Deferred never raise: an error comes as a failure of
     :mod:`raftdb.errors`. Cancelling such a Deferred ends the waiting, never the operation.
 
-    :param clock: the monotonic clock, also the source of turns
+    :param clock: the monotonic clock
     :param config: of the core
     :param storage: recovered and readable; the Replica is its only writer
     :param transport: carries messages away
@@ -57,6 +58,8 @@ class Replica:
     :param on_loaded: is called when a snapshot has become the state; in production it takes the
         many new objects out of the garbage collector's sight
     :param core: makes the core; the simulator has one that tells a trace
+    :param soon: has a turn taken, once, behind the events that are at hand, never before it
+        returns; by the clock unless given
     """
 
     _log = Logger()
@@ -74,6 +77,7 @@ class Replica:
         on_role_change: Callable[[Role, MemberID | None, int], None] = lambda *_: None,
         on_loaded: Callable[[], None] = lambda: None,
         core: Callable[[Config, LogReader], RawNode] = RawNode,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._clock = clock
         self._storage = storage
@@ -102,6 +106,7 @@ class Replica:
         self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
         parts = Parts(
             clock=clock,
+            soon=soon or partial(clock.callLater, 0),
             node=self._node,
             storage=storage,
             transport=transport,
@@ -315,7 +320,7 @@ class Replica:
             self._node.transfer_leadership(successor)
 
     def _observe(self) -> None:
-        now = (self._node.role, self._node.leader, self._node.term)
+        now = self._node.standing
         if self._clients.transfers:
             transferee = self._node.status().transferee
             self._clients.transfers.observe(self._node.leader, transferee, self._node.id)

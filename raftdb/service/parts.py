@@ -31,6 +31,7 @@ from raftdb.replica import Options as ReplicaOptions
 from raftdb.replica import Replica
 from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
 from raftdb.service.collector import Collector
+from raftdb.service.events import soon
 from raftdb.service.journal import Journal
 from raftdb.service.settings import Settings
 from raftdb.service.status import NodeStatus, node_status, unready
@@ -160,6 +161,7 @@ class Parts:
             ),
             crash=die,
             on_loaded=self.collector.settle,
+            soon=soon(self._clock),
         )
 
     def _make_agreement(self) -> Agreement:

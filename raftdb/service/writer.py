@@ -60,6 +60,10 @@ class _UnderWay(NamedTuple):
     done: Deferred[None]
 
 
+def _ring() -> Ring:
+    return Ring(DIRECT_BYTES_MAX)
+
+
 @implementer(IReadDescriptor)
 class Writer:
     """Does one piece of work after the other; a :class:`~raftdb.storage.limits.Run` in :meth:`run`.
@@ -79,7 +83,7 @@ class Writer:
         reactor: IReactorFromThreads,
         *,
         wanted: bool = True,
-        ring: Callable[[], Handover] = Ring,
+        ring: Callable[[], Handover] = _ring,
     ) -> None:
         self._reactor = reactor
         self._thread = WorkThread(reactor, "raftdb-writer")

@@ -31,6 +31,7 @@ from raftdb.storage.space import Spare, begin_segment, make_spare, make_zeroed
 class _Batch(NamedTuple):
     """One batch with its place.
 
+    :param extent: its bytes in the file
     :param begins: the header of the segment it opens, its chain still unknown, or None
     :param spare: what that segment is made of, or None to make the file on the spot
     """
@@ -38,6 +39,7 @@ class _Batch(NamedTuple):
     payload: bytes
     kind: Kind
     place: Place
+    extent: int
     index_range: tuple[int, int]
     salt: bytes
     begins: SegmentHeader | None
@@ -59,7 +61,7 @@ class Append(InHalves):
     @property
     def bytes_count(self) -> int:
         """Of the batch in the file."""
-        return extent_for(len(self._batch.payload))
+        return self._batch.extent
 
     def begin(self) -> Placed | None:
         """Return its bytes and their place, unless a segment has to be begun for it."""
@@ -138,6 +140,7 @@ class Wal:
             payload=payload,
             kind=kind,
             place=Place(self._header.number, self._offset, self._sequence),
+            extent=extent,
             index_range=record.index_range,
             salt=self._header.salt,
             begins=begins,

@@ -109,7 +109,7 @@ def test_after_a_storm_everybody_is_connected(
         for other in storm.stations:
             expected = [] if other is station else [town.heartbeat(station, other, 99)]
             assert other.delivered == expected
-    assert all(event["log_level"] is LogLevel.warn for event in logged), logged
+    assert [e for e in logged if e["log_level"] is not LogLevel.warn] == []
     for station in storm.stations:
         station.transport.stop()
     storm.run(1)

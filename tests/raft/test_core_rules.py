@@ -509,7 +509,7 @@ class TestOutputs:
                 node.step(AppendEntriesResponse(follower, A, node.term, entry.index))
         assert node.commit == entry.index
         assert node.has_messages()
-        assert node.has_news()
+        assert node.outlook() == (False, True)
         assert not node.has_messages(news=False)
         assert node.take_messages(news=False) == []
         node.propose(b"z")
@@ -519,7 +519,7 @@ class TestOutputs:
             if isinstance(each, AppendEntries)
         ]
         assert told == [(entry.index, 1)] * 2
-        assert not node.has_news()
+        assert node.outlook() == (False, False)
 
     def test_e_a_follower_too(self) -> None:
         """(e) Others' disks do not help after a crash of all."""

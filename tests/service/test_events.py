@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from raftdb.service.events import hand_on
+from raftdb.service.events import hand_on, soon
 
 epollreactor = pytest.importorskip("twisted.internet.epollreactor", reason="Linux only")
 
@@ -131,3 +132,68 @@ class TestATurn:
         hand_on(other)
         assert "doIteration" not in vars(other)
         poller.close()
+
+
+class TestSoon:
+    """What is to happen behind the events."""
+
+    def test_comes_behind_all_events_of_the_pass(self, turns: Turns) -> None:
+        """In the order in which it was asked for, once."""
+        told: list[str] = []
+        later = soon(turns.reactor)
+
+        def ask() -> None:
+            told.append("event")
+            later(lambda: told.append(f"call {len(told)}"))
+
+        ends = [turns.end(ask) for _ in range(2)]
+        turns.reactor.doIteration(0)
+        assert told == ["event", "event", "call 2", "call 3"]
+        for end in ends:
+            turns.reactor.removeReader(end)
+        turns.reactor.doIteration(0)
+        assert len(told) == 4
+
+    def test_does_not_wait_for_an_event(self, turns: Turns) -> None:
+        """Whoever asks from a timer, before the pass: there need never be another event."""
+        told: list[str] = []
+        soon(turns.reactor)(lambda: told.append("call"))
+        turns.reactor.doIteration(None)
+        assert told == ["call"]
+
+    def test_leaves_events_between_it_and_what_it_asks_for(self, turns: Turns) -> None:
+        """Work without end does not keep sockets waiting, nor timers."""
+        told: list[str] = []
+        later = soon(turns.reactor)
+
+        def go_on() -> None:
+            told.append("call")
+            later(go_on)
+
+        later(go_on)
+        turns.end(lambda: told.append("event"))
+        turns.reactor.doIteration(None)
+        turns.reactor.doIteration(None)
+        assert told == ["event", "call"] * 2
+
+    def test_goes_on_after_a_call_that_fails(self, turns: Turns) -> None:
+        """It is logged."""
+        told: list[str] = []
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        soon(turns.reactor)(fail)
+        soon(turns.reactor)(lambda: told.append("call"))
+        with capturedLogs() as logged:
+            turns.reactor.doIteration(None)
+        assert told == ["call"]
+        assert [str(event["log_failure"].value) for event in logged] == ["no"]
+
+    def test_is_a_timer_on_any_other_clock(self) -> None:
+        """As on those of tests and of the simulator."""
+        clock, told = Clock(), []
+        soon(clock)(lambda: told.append("call"))
+        assert not told
+        clock.advance(0)
+        assert told == ["call"]

@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import select
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from raftdb.ring import Result, Ring
 WRITES = 300
 """More than either queue has places, many times over."""
 
+BYTES_MAX = 16 * 1024
+
 CACHESTAT = 451
 """The number of a system call, in Linux since 6.5."""
 
@@ -25,7 +26,7 @@ CACHESTAT = 451
 def ring() -> Iterator[Ring]:
     """Hold a ring."""
     try:
-        ring = Ring()
+        ring = Ring(BYTES_MAX)
     except OSError as error:
         pytest.skip(f"no io_uring here: {error}")
     yield ring
@@ -72,14 +73,21 @@ class TestAWrite:
         expected = b"".join(b"%010d" % number for number in range(WRITES))
         assert os.pread(file, 20 * WRITES, 0) == expected
 
-    def test_keeps_its_bytes(self, ring: Ring, file: int) -> None:
-        """As long as the kernel may read them, and no longer."""
-        content = bytes(300_000)
-        before = sys.getrefcount(content)
-        ring.write(file, 0, content)
-        assert sys.getrefcount(content) > before
-        assert result(ring) == (len(content), 0)
-        assert sys.getrefcount(content) == before
+    def test_may_fill_the_room(self, ring: Ring, file: int) -> None:
+        """To the last byte, one write like the other."""
+        for content in (b"x" * BYTES_MAX, b"y" * (BYTES_MAX - 1)):
+            ring.write(file, 0, content)
+            assert result(ring) == (len(content), 0)
+        assert os.pread(file, BYTES_MAX + 1, 0) == b"y" * (BYTES_MAX - 1) + b"x"
+
+    @pytest.mark.parametrize("count", [0, BYTES_MAX + 1])
+    def test_is_refused_where_it_does_not_fit(self, ring: Ring, file: int, count: int) -> None:
+        """Nothing of it is written, and the ring goes on."""
+        with pytest.raises(OSError, match=f"{count} bytes are not 1 to {BYTES_MAX}"):
+            ring.write(file, 0, b"x" * count)
+        ring.write(file, 1, b"y")
+        assert result(ring) == (1, 0)
+        assert os.pread(file, 3, 0) == b"\0y"
 
     def test_has_no_result_before_its_end(self, ring: Ring, file: int) -> None:
         """Nor twice."""
@@ -121,11 +129,11 @@ class TestAnEnd:
     def test_leaves_nothing_open(self) -> None:
         """Not even when it is closed twice."""
         try:
-            Ring().close()
+            Ring(BYTES_MAX).close()
         except OSError as error:
             pytest.skip(f"no io_uring here: {error}")
         before = open_files()
-        ring = Ring()
+        ring = Ring(BYTES_MAX)
         ring.close()
         ring.close()
         assert open_files() == before

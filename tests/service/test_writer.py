@@ -356,7 +356,7 @@ class TestStorage:
         rings: list[Ring] = []
 
         def ring() -> Ring:
-            rings.append(Ring())
+            rings.append(Ring(DIRECT_BYTES_MAX))
             return rings[0]
 
         writer = Writer(reactor, ring=ring)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct
+from struct import error as StructError  # noqa: N812  (an exception class, whatever its case)
 from typing import Final, TypeAlias
 
 from raftdb.errors import LocalProtocolError, RemoteProtocolError
@@ -136,7 +137,9 @@ class Reader:
 
     def rest(self) -> bytes:
         """Take everything that is left."""
-        return self.take(len(self._bytes) - self._offset)
+        taken = self._bytes[self._offset :]
+        self._offset = len(self._bytes)
+        return taken
 
     def end(self) -> None:
         """Insist on the end."""
@@ -189,7 +192,11 @@ class Reader:
 
         :param layout: of ``Q``, and of ``B`` for flags
         """
-        numbers: tuple[int, ...] = layout.unpack(self.take(layout.size))
+        try:
+            numbers: tuple[int, ...] = layout.unpack_from(self._bytes, self._offset)
+        except StructError:
+            raise self.wrong(f"ends at {len(self._bytes)}, {layout.size} bytes are due") from None
+        self._offset += layout.size
         if max(numbers) > INDEX_MAX:
             raise self.wrong(f"one of {numbers} is above 2**62")
         return numbers

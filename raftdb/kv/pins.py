@@ -73,6 +73,8 @@ class Pins:
 
     def floor(self, compact_revision: int) -> int:
         """Return up to which revision nobody needs what was superseded."""
+        if not self._held:
+            return compact_revision  # as nearly always, and every commit asks
         return min([compact_revision, *(pin.floor for pin in self._held)])
 
     def break_at(self, floor: int) -> None:

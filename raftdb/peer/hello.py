@@ -22,6 +22,8 @@ class Kind(Enum):
     CONTROL = "control"
     BULK = "bulk"
 
+    __hash__ = object.__hash__  # each is one object; Enum's own is a call, for every message sent
+
 
 class Refusal(Enum):
     """Why a Hello, or the answer to one, is not accepted."""

@@ -245,11 +245,12 @@ class PeerConnection(BoxProtocol):
         if self._state is not State.OPEN:
             raise RemoteProtocolError("Deliver before Hello")
         messages = codec.decode_messages(payload)
+        member, local = self.facts.member, self._host.local.member
         for message in messages:
-            if message.sender != self.member or message.receiver != self._host.local.member:
+            if message.sender != member or message.receiver != local:
                 raise RemoteProtocolError(
                     f"a message from {message.sender} to {message.receiver} on a connection from"
-                    f" {self.member} to {self._host.local.member}"
+                    f" {member} to {local}"
                 )
         self._host.delivered(self, messages)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from raftdb.errors import ConfChangeError, RemoteProtocolError
 from raftdb.raft import confchange
 from raftdb.raft.messages import AppendEntries, Heartbeat, InstallSnapshot, Message, ReadIndex
-from raftdb.raft.types import TERM_MAX, MemberID
+from raftdb.raft.types import TERM_MAX, Entry, EntryID, MemberID
 
 
 def check(message: Message, receiver: MemberID) -> None:
@@ -43,11 +43,11 @@ def check(message: Message, receiver: MemberID) -> None:
 
 def _check_append(message: AppendEntries) -> None:
     """Check that the entries continue ``previous`` and that terms never fall along them."""
-    last = message.previous
+    last: EntryID | Entry = message.previous
     for entry in message.entries:
         if entry.index != last.index + 1 or entry.term < last.term:
             raise RemoteProtocolError(f"entry {entry.id} does not continue {last}")
-        last = entry.id
+        last = entry
     if last.term > message.term or message.previous.index < 0:
         raise RemoteProtocolError(f"an append of term {message.term} carries {last}")
 

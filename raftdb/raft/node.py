@@ -171,8 +171,11 @@ class RawNode:
 
     def outlook(self) -> tuple[bool, bool]:
         """Whether ``take_messages(news=False)`` has anything, and whether it holds something back."""
-        urgent, news = replication.outlook(self.state)
-        return urgent or bool(self.state.messages), news
+        state = self.state
+        if state.role is not Role.LEADER:
+            return bool(state.messages), False
+        urgent, news = replication.outlook(state)
+        return urgent or bool(state.messages), news
 
     def take_messages(self, *, news: bool = True) -> list[Message]:
         """Return what may be sent at once, and compute what the followers are to get.
@@ -180,9 +183,11 @@ class RawNode:
         :param news: False holds back appends that only tell of a commit: the next append with
             entries tells it, too. Whoever holds them back sends them soon all the same
         """
-        replication.flush(self.state, news=news)
-        leader.confirm_reads(self.state)
-        taken, self.state.messages = self.state.messages, []
+        state = self.state
+        if state.role is Role.LEADER:
+            replication.flush(state, news=news)
+            leader.confirm_reads(state)
+        taken, state.messages = state.messages, []
         return taken
 
     # -- output 2: what may be applied --

@@ -12,7 +12,7 @@ from typing import assert_never
 from raftdb.raft.messages import AppendEntries, Heartbeat, InstallSnapshot
 from raftdb.raft.progress import Progress, ProgressState
 from raftdb.raft.state import State
-from raftdb.raft.types import EntryID, MemberID, Role
+from raftdb.raft.types import EntryID, MemberID
 
 
 class _Due(Enum):
@@ -26,13 +26,11 @@ class _Due(Enum):
 
 
 def outlook(state: State) -> tuple[bool, bool]:
-    """Say what :func:`flush` would send; exactly that, or a turn would spin.
+    """Say what :func:`flush` would send for this leader; exactly that, or a turn would spin.
 
     :returns: whether there is anything that should not wait, and whether a follower is to be told
         of a commit and nothing else
     """
-    if state.role is not Role.LEADER:
-        return False, False
     urgent, news = state.reads.has_waiting and state.own_term_committed, False
     for member, progress in _unsettled(state):
         due = _due(state, member, progress)
@@ -44,12 +42,10 @@ def outlook(state: State) -> tuple[bool, bool]:
 
 
 def flush(state: State, *, news: bool) -> None:
-    """Send what is due: one round for all waiting reads, then appends and snapshots.
+    """Send what this leader owes: one round for all waiting reads, then appends and snapshots.
 
     :param news: send also appends that bring nothing but news of a commit
     """
-    if state.role is not Role.LEADER:
-        return
     if state.reads.has_waiting and state.own_term_committed:
         begin_round(state)
     for member, progress in _unsettled(state):

@@ -161,14 +161,16 @@ class Pump:
             self._news_due = False
             # Stamped before it is sent: a stamp later than the sending would stretch a lease [13].
             self._lease.sending()
-            self._transport.send(messages)
+            if messages:
+                self._transport.send(messages)
             self._begin_save()
             self._apply(self._node.take_applicable())
             self._begin_save()
             self._seen = self._node.standing
             self._turned()
             urgent, news = self._node.outlook()
-            self._hold_news(held=news and self._running)
+            if news or self._news is not None:
+                self._hold_news(held=news and self._running)
             if urgent or self._node.has_applicable():
                 self.wake()
 
@@ -188,8 +190,7 @@ class Pump:
             self._begin(self._save_snapshot(ready))
         elif ready.must_save:
             self._busy += 1
-            saving = self._storage.save(ready).addCallback(lambda _: self._saved(ready))
-            saving.addCallback(self._ended).addErrback(self._crash)
+            self._storage.save(ready).addCallback(self._durable, ready).addErrback(self._crash)
         else:
             self._saved(ready)
 
@@ -199,12 +200,17 @@ class Pump:
         await self._storage.save(ready)
         self._saved(ready)
 
+    def _durable(self, _: None, ready: Ready) -> None:
+        self._saved(ready)
+        self._ended(None)
+
     def _saved(self, ready: Ready) -> None:
         """Go on with what is durable now."""
         self._saving = False
         if not self._running:
             return
-        self._transport.send(ready.persisted_messages)
+        if ready.persisted_messages:
+            self._transport.send(ready.persisted_messages)
         self._node.advance(ready)
         self.wake_if_due()
 

@@ -104,7 +104,7 @@ class Writer:
         if self._under_way is None:
             return self._begin(work)
         done: Deferred[T] = Deferred()
-        self._later.append(lambda: cast("None", self._begin(work).chainDeferred(done)))
+        self._later.append(lambda: self._begin_later(work, done))
         return done
 
     def stop(self) -> Deferred[None]:
@@ -144,8 +144,11 @@ class Writer:
         if self._make_ring is not None and not self._threaded and isinstance(work, InHalves):
             direct = self._directly(work)
             if direct is not None:
-                return cast("Deferred[T]", direct)
+                return direct  # type: ignore[return-value]  # T is None: it is what calling returns
         return self._in_thread(work)
+
+    def _begin_later(self, work: Callable[[], T], done: Deferred[T]) -> None:
+        self._begin(work).chainDeferred(done)
 
     def _directly(self, work: InHalves) -> Deferred[None] | None:
         """Hand small work to the kernel; None where it has to go to the thread."""

@@ -69,7 +69,7 @@ def _target(one: Reached) -> str:
         if number is None:
             return "–"
         if one.target.unit == "x":
-            return f"{number:.1f} ×"
+            return f"{number:.2f} ×"
         return f"{_number(number)} {one.target.unit}"
 
     target = one.target

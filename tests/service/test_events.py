@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,28 @@ class End:
         self._other.close()
 
 
+class Poller:
+    """Tells for how long it was to wait, and never does."""
+
+    def __init__(self, poller: select.epoll) -> None:
+        self._poller = poller
+        self.waits: list[float] = []
+
+    def poll(self, timeout: float, events_max: int) -> list[tuple[int, int]]:
+        """Return what there is."""
+        self.waits.append(timeout)
+        return self._poller.poll(0, events_max)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._poller, name)
+
+
 class Turns:
     """A reactor that never runs."""
 
     def __init__(self) -> None:
         self.reactor: EPollReactor = epollreactor.EPollReactor()
+        self.poller = self.reactor._poller = Poller(self.reactor._poller)
         hand_on(self.reactor)
         self.ends: list[End] = []
 
@@ -160,6 +178,14 @@ class TestSoon:
         soon(turns.reactor)(lambda: told.append("call"))
         turns.reactor.doIteration(None)
         assert told == ["call"]
+        assert turns.poller.waits == [0]
+
+    def test_lets_the_reactor_wait_where_there_is_none(self, turns: Turns) -> None:
+        """For as long as its timers say, or for ever."""
+        soon(turns.reactor)(lambda: None)
+        for timeout in (None, 0.5, None):
+            turns.reactor.doIteration(timeout)
+        assert turns.poller.waits == [0, 0.5, -1]
 
     def test_leaves_events_between_it_and_what_it_asks_for(self, turns: Turns) -> None:
         """Work without end does not keep sockets waiting, nor timers."""

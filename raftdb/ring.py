@@ -112,14 +112,14 @@ class Ring:
         :return: whether the kernel took both; where it took the write alone there is no result, and
             nobody knows what the disk will hold
         :raises OSError: where it took nothing: then it never will be written. In either case the
-            ring is of no use any more
+            ring is of no use any more, unless the error is that the size does not fit
         """
         assert not self._bytes_count, "one write at a time"
         count = len(content)
         if not 0 < count <= len(self._content):
             raise OSError(errno.EMSGSIZE, f"{count} bytes are not 1 to {len(self._content)}")
-        self._bytes_count = count
         ctypes.memmove(self._address, content, count)
+        self._bytes_count = count
         flags = _NEXT_AFTER_IT | _IN_ITS_OWN_THREAD | _ONLY_FAILURE
         self._submit(_WRITE, flags, 0, descriptor, offset, self._address, count, 0, _WRITE)
         self._submit(_SYNC, _IN_ITS_OWN_THREAD, 0, descriptor, 0, 0, 0, _DATA, _SYNC)

@@ -31,9 +31,9 @@ U64: Final = Struct(">Q")
 
 
 def pack_numbers(layout: Struct, *values: int) -> bytes:
-    """Return several terms, indexes and flags, which have one limit or a lower one, in one call.
+    """Return several terms, indexes and bytes in one call.
 
-    :param layout: of ``Q``, and of ``B`` for flags
+    :param layout: of ``Q`` for terms and indexes, and of ``B`` for what is known to be a byte or a flag
     :raises LocalProtocolError: where one of them is out of range
     """
     if not 0 <= min(values) <= max(values) <= INDEX_MAX:

@@ -46,10 +46,14 @@ def _check_append(message: AppendEntries) -> None:
     last: EntryID | Entry = message.previous
     for entry in message.entries:
         if entry.index != last.index + 1 or entry.term < last.term:
-            raise RemoteProtocolError(f"entry {entry.id} does not continue {last}")
+            raise RemoteProtocolError(
+                f"entry {entry.id} does not continue the one of term {last.term} at {last.index}"
+            )
         last = entry
     if last.term > message.term or message.previous.index < 0:
-        raise RemoteProtocolError(f"an append of term {message.term} carries {last}")
+        raise RemoteProtocolError(
+            f"an append of term {message.term} carries an entry of term {last.term} at {last.index}"
+        )
 
 
 def _check_snapshot(message: InstallSnapshot) -> None:

@@ -39,7 +39,7 @@ def hand_on(reactor: object) -> None:
     if (
         type(reactor) is EPollReactor
         and all(hasattr(reactor, name) for name in _USED)
-        and not isinstance(reactor.doIteration, _Iteration)
+        and "doIteration" not in vars(reactor)  # ours, or somebody else's around it
     ):
         reactor.doIteration = _Iteration(reactor)  # type: ignore[method-assign]  # the seam
 
@@ -90,5 +90,5 @@ class _Iteration:
         for call in due:
             try:
                 call()
-            except Exception:  # noqa: BLE001  # nor is one call's
+            except BaseException:  # noqa: BLE001  # nor is one call's, as with timers
                 self._log.failure("{call!r} failed", call=call)

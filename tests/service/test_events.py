@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,7 +189,7 @@ class TestSoon:
         assert turns.poller.waits == [0, 0.5, -1]
 
     def test_leaves_events_between_it_and_what_it_asks_for(self, turns: Turns) -> None:
-        """Work without end does not keep sockets waiting, nor timers."""
+        """Work without end does not keep sockets waiting."""
         told: list[str] = []
         later = soon(turns.reactor)
 
@@ -215,6 +216,32 @@ class TestSoon:
             turns.reactor.doIteration(None)
         assert told == ["call"]
         assert [str(event["log_failure"].value) for event in logged] == ["no"]
+
+    def test_goes_on_after_one_that_is_no_ordinary_error(self, turns: Turns) -> None:
+        """As Twisted's timers do: the calls behind it belong to others."""
+        told: list[str] = []
+
+        def leave() -> None:
+            raise SystemExit
+
+        soon(turns.reactor)(leave)
+        soon(turns.reactor)(lambda: told.append("call"))
+        with capturedLogs():
+            turns.reactor.doIteration(None)
+        assert told == ["call"]
+
+    def test_is_never_lost_where_somebody_wraps_the_iteration(self, turns: Turns) -> None:
+        """A profiler, say, between two nodes' starts: neither forgets its calls."""
+        told: list[str] = []
+        first = soon(turns.reactor)
+        turns.reactor.doIteration = partial(turns.reactor.doIteration)  # type: ignore[method-assign]
+        second = soon(turns.reactor)
+        hand_on(turns.reactor)
+        first(lambda: told.append("first"))
+        second(lambda: told.append("second"))
+        turns.reactor.runUntilCurrent()
+        turns.reactor.doIteration(0)
+        assert sorted(told) == ["first", "second"]
 
     def test_is_a_timer_on_any_other_clock(self) -> None:
         """As on those of tests and of the simulator."""

@@ -73,6 +73,14 @@ class TestAWrite:
         expected = b"".join(b"%010d" % number for number in range(WRITES))
         assert os.pread(file, 20 * WRITES, 0) == expected
 
+    def test_has_a_copy_of_its_own(self, ring: Ring, file: int) -> None:
+        """What was handed over may go while the kernel reads."""
+        content = bytes(bytearray(b"as it was"))
+        ring.write(file, 0, content)
+        assert ring._content.raw.startswith(content)
+        del content
+        assert result(ring) == (9, 0)
+
     def test_may_fill_the_room(self, ring: Ring, file: int) -> None:
         """To the last byte, one write like the other."""
         for content in (b"x" * BYTES_MAX, b"y" * (BYTES_MAX - 1)):

@@ -44,7 +44,7 @@ from raftdb.raft.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
-from raftdb.raft.types import ZERO, EntryID, MemberID, ReadID
+from raftdb.raft.types import EntryID, MemberID, ReadID
 
 VERSION: Final = 1
 
@@ -184,7 +184,7 @@ def _read_body(  # noqa: C901, PLR0912  (one flat table: a case per kind)
             return _read_append(reader, sender, receiver, term)
         case 2:
             index, rejected, hint_term, hint_index = reader.numbers(_ANSWER)
-            hint = EntryID(hint_term, hint_index) if hint_index or hint_term else ZERO
+            hint = EntryID(hint_term, hint_index)
             return AppendEntriesResponse(
                 sender, receiver, term, index, reader.as_flag(rejected), hint
             )

@@ -121,11 +121,6 @@ class Reader:
         """Return the error to raise."""
         return RemoteProtocolError(f"{self._what}: {what} before byte {self._offset}")
 
-    @property
-    def at_end(self) -> bool:
-        """Whether nothing is left."""
-        return self._offset == len(self._bytes)
-
     def take(self, count: int) -> bytes:
         """Take ``count`` bytes."""
         end = self._offset + count

@@ -177,8 +177,6 @@ class PeerTransport:
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send the messages of one turn: one box per member and kind; never blocks or fails."""
-        if not messages:
-            return
         boxes: dict[tuple[MemberID, Kind], list[Message]] = {}
         for message in messages:
             if isinstance(message, InstallSnapshot):

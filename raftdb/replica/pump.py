@@ -23,7 +23,7 @@ from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
 from raftdb.replica.guard import Guard
 from raftdb.replica.lease import Lease
-from raftdb.replica.seams import StateMachine, Storage, Transport
+from raftdb.replica.seams import Soon, StateMachine, Storage, Transport
 from raftdb.replica.snapshots import Snapshots, load
 
 NEWS_S = 0.001
@@ -42,7 +42,7 @@ class Parts:
     """
 
     clock: IReactorTime
-    soon: Callable[[Callable[[], None]], object]
+    soon: Soon
     node: RawNode
     storage: Storage
     transport: Transport
@@ -169,8 +169,7 @@ class Pump:
             self._seen = self._node.standing
             self._turned()
             urgent, news = self._node.outlook()
-            if news or self._news is not None:
-                self._hold_news(held=news and self._running)
+            self._hold_news(held=news and self._running)
             if urgent or self._node.has_applicable():
                 self.wake()
 

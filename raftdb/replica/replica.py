@@ -33,7 +33,7 @@ from raftdb.replica.guard import Guard
 from raftdb.replica.lease import Lease
 from raftdb.replica.options import Options
 from raftdb.replica.pump import Parts, Pump
-from raftdb.replica.seams import StateMachine, Storage, Transport
+from raftdb.replica.seams import Soon, StateMachine, Storage, Transport
 from raftdb.replica.snapshots import Snapshots, next_turn
 from raftdb.replica.status import ReplicaStatus
 from raftdb.replica.ticker import Ticker
@@ -77,7 +77,7 @@ class Replica:
         on_role_change: Callable[[Role, MemberID | None, int], None] = lambda *_: None,
         on_loaded: Callable[[], None] = lambda: None,
         core: Callable[[Config, LogReader], RawNode] = RawNode,
-        soon: Callable[[Callable[[], None]], object] | None = None,
+        soon: Soon | None = None,
     ) -> None:
         self._clock = clock
         self._storage = storage

@@ -1,4 +1,4 @@
-"""What a Replica needs from the world: three protocols, satisfied without importing this module.
+"""What a Replica needs from the world: protocols, satisfied without importing this module.
 
 :mod:`raftdb.peer`, :mod:`raftdb.storage` and :mod:`raftdb.machine` fit them by shape;
 :mod:`raftdb.service` and :mod:`raftdb.simulation` plug them together.
@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +15,9 @@ from raftdb.raft.messages import Message
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import LogReader
 from raftdb.raft.types import ConfState, EntryID, SnapshotMetadata
+
+Soon: TypeAlias = Callable[[Callable[[], None]], object]
+"""Has something called once, soon, but never before it returns itself."""
 
 
 class Transport(Protocol):

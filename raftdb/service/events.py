@@ -13,20 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+from raftdb.replica.seams import Soon
 
 try:
     from twisted.internet.epollreactor import EPollReactor
 except ImportError:  # not on Linux
     EPollReactor = None  # type: ignore[assignment,misc]  # no reactor is one
 
-__all__ = ["Soon", "hand_on", "soon"]
-
-Soon: TypeAlias = Callable[[Callable[[], None]], object]
-"""Has something called once, soon, but never before it returns itself."""
+__all__ = ["hand_on", "soon"]
 
 _USED = ("_poller", "_selectables", "_doReadOrWrite")
 

@@ -1,7 +1,7 @@
 """Who makes the log durable: the kernel itself where it can, else a thread, always in order.
 
-A save that is one small write goes to Linux's io_uring (:mod:`raftdb.ring`): 64 connections write a
-tenth more, one a twentieth. All else goes to a thread: what begins a segment, what is large, whose
+A save that is one small write goes to Linux's io_uring (:mod:`raftdb.ring`): whether 64 connections
+write or one, a tenth more gets done. All else goes to a thread: what begins a segment, what is large, whose
 hash should not hold up the reactor, and everything where io_uring is missing, forbidden (as in most
 containers) or not wanted.
 """

@@ -97,8 +97,7 @@ class DurableStorage:
         :param bytes_count: the sizes of all entries that were not given to :meth:`save` yet, the
             one in question included
         """
-        if not self._filling:
-            self._refill()
+        self._refill()
         return self._wal.has_room(bytes_count + RECORD_BYTES_MAX)
 
     def save(self, ready: Ready) -> Deferred[None]:

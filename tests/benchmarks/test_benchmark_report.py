@@ -35,6 +35,12 @@ class TestPromises:
         assert verdicts["writes, 64 connections"].measured == 4
         assert verdicts["writes, 64 connections"].verdict == "**aim reached**"
 
+    def test_a_ratio_just_below_is_not_rounded_up_to_the_demand(self, run: Results) -> None:
+        """Whoever reads "missed" sees by how much."""
+        run.add_sample("write", 1, "raftdb", Sample(109, 1.0, 2.0, 9.0, 0, 150.0))
+        run.add_sample("write", 1, "etcd", Sample(100, 1.0, 20.0, 90.0, 0, 300.0))
+        assert "| 1.10 × | 1.50 × | 1.09 × | – | missed |" in report.markdown(run)
+
     def test_of_seconds_and_megabytes_less_is_better(self, run: Results) -> None:
         """Between the aim and what is demanded it is reached, beyond that missed."""
         verdicts = {one.target.where: one.verdict for one in reached(run)}

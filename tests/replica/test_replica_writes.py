@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from raftdb.database import Level
@@ -19,7 +21,8 @@ from raftdb.kv.values import KeyValue, PutResult
 from raftdb.machine import UnknownCommand
 from raftdb.raft.messages import AppendEntries, Message
 from raftdb.raft.types import Role
-from raftdb.replica import Options
+from raftdb.replica import Options, Replica
+from raftdb.simulation import node
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.node import SimulatedNode
 
@@ -84,6 +87,33 @@ class TestAWrite:
         for number in range(5):
             cluster.result(leader.database.put([(b"k", b"%d" % number)]))
         assert saving == [True] * 4
+
+    def test_waits_for_the_turn_that_was_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+    ) -> None:
+        """All turns come by the way that a Replica is given for them."""
+        asked: list[Callable[[], None]] = []
+        monkeypatch.setattr(node, "Replica", partial(Replica, soon=asked.append))
+        cluster = Cluster(1, "a")
+        cluster.boot()
+
+        def take_turns() -> None:
+            turns, asked[:] = asked[:], []
+            for turn in turns:
+                turn()
+
+        leader = cluster.nodes["a"]
+        for _ in range(100):
+            cluster.run_for(0.05)
+            take_turns()
+        assert leader.replica.role is Role.LEADER
+        written = leader.database.put([(b"k", b"v")])
+        cluster.run_for(1.0)
+        assert outcome(written) == "pending"
+        for _ in range(3):
+            take_turns()
+            cluster.run_for(0.05)
+        assert outcome(written) == PutResult(1)
 
     def test_is_refused_on_a_follower_with_the_way_to_the_leader(self, outcome: Outcome) -> None:
         """The error names the leader and where clients reach it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -19,17 +20,18 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from raftdb.errors import InvalidRequest, JoinRefused, OutcomeUnknown
 from raftdb.members import Member, MemberTable, encode_context
-from raftdb.membership import JoinAnswer, JoinRequest, KnownMember
+from raftdb.membership import Directory, JoinAnswer, JoinRequest, KnownMember
 from raftdb.membership.founding import LISTEN_S
 from raftdb.peer.hello import HelloFacts, Kind
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.service import Node, Reactor, Settings
+from raftdb.service import Node, Reactor, Settings, parts
 from raftdb.service.admission import LOOK_S, Admission, check_name
 from raftdb.service.endpoints import dial, listen_description, resolve_interface
 from raftdb.service.journal import Journal
 from raftdb.service.node import FAREWELL_S
 from raftdb.service.waiting_room import WaitingRoom
 from raftdb.service.watch import DOUBT_LOOKS, PeerWatch
+from raftdb.service.wire import Wire
 from raftdb.simulation.disk import LossyDisk
 from raftdb.storage import DataDirectory, Identity, run_here
 
@@ -354,3 +356,37 @@ class TestARemovedNode:
         reactor.advance(FAREWELL_S)
         (failure,) = died
         assert failure.check(JoinRefused)
+
+
+class TestTurns:
+    """When a member's replica does what it has to do."""
+
+    def test_come_behind_the_events_of_a_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not through the heap of timers."""
+        asked: list[Callable[[], None]] = []
+        clocks: list[object] = []
+
+        def spied(clock: object) -> Callable[[Callable[[], None]], object]:
+            clocks.append(clock)
+            return asked.append
+
+        monkeypatch.setattr(parts, "soon", spied)
+        reactor, plain = MemoryReactorClock(), settings(id="a")
+        data = DataDirectory.open(LossyDisk(Random(0)), "/data")
+        data.create(Identity("a", 1, 7), limits=plain.storage_limits)
+        storage = data.recover(run=run_here, fill=run_here, limits=plain.storage_limits)
+        made = parts.Parts(
+            reactor,
+            plain,
+            storage,
+            Wire(reactor, plain),
+            cast("Directory", OneAnswer()),
+            rng=Random(0),
+            boot=1,
+            die=lambda failure: failure.raiseException(),
+            on_removed=lambda: None,
+        )
+        assert clocks == [reactor]
+        made.replica.start()
+        assert len(asked) == 1
+        asked.pop()()

@@ -2,9 +2,10 @@
 
 A thread of Python that is handed an fsync waits for the interpreter's lock twice, and wakes the
 reactor through a pipe. Here one system call hands over, and a descriptor becomes readable when it is
-done; the thread that asks never waits for the disk [12]. Only what a log needs is here: a write and,
-if it was whole, the fdatasync behind it, one such pair at a time. The manual pages io_uring(7) and
-io_uring_enter(2) tell how memory is shared with the kernel.
+done; the thread that asks never waits for the disk [12]. Only what a log needs is here, one write at
+a time: by a descriptor that makes each write durable the write alone, else a write and, if it was
+whole, the fdatasync behind it. The manual pages io_uring(7) and io_uring_enter(2) tell how memory is
+shared with the kernel.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _SETUP, _ENTER = 425, 426
 """Numbers of system calls; Alpha and MIPS have others, and do without a ring."""
 
 _ENTRIES = 2
+"""Of the queue of work: a write and its sync."""
 _PARAMETERS = Struct("=10I8IQ8IQ")
 """Sizes and features, then where in the shared memory the parts of either queue are."""
 _FEATURES = 1 << 0 | 1 << 9 | 1 << 11
@@ -46,6 +48,10 @@ _ONLY_FAILURE = 1 << 6
 """No word of it if it goes well, and none of the sync behind it if it does not."""
 _DATA = 1
 """A sync as fdatasync does it."""
+_THROUGH = 1
+"""The name of a write behind which no sync is needed."""
+_REFUSED = -errno.EINVAL
+"""No whole sectors, or not of this disk; told before anything is written."""
 _WORD = 4
 _WORDS = 1 << 32
 
@@ -54,7 +60,8 @@ class Result(NamedTuple):
     """What came of a write and its sync.
 
     :param written: bytes, or a negative error
-    :param synced: 0 or a negative error; ``-ECANCELED`` where the write was not whole
+    :param synced: 0 or a negative error; ``-ECANCELED`` where the write was not whole, and may be
+        done anew by other means
     """
 
     written: int
@@ -81,8 +88,8 @@ class Ring:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._content = ctypes.create_string_buffer(bytes_max)
-        self._address = ctypes.addressof(self._content)
+        self._content = mmap.mmap(-1, bytes_max)  # it begins with a page, hence with a sector
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._content))
         self._bytes_count = 0
 
     def _share(self, parameters: tuple[int, ...]) -> None:
@@ -105,12 +112,14 @@ class Ring:
         """Return a descriptor that is readable while there is something to take."""
         return self._descriptor
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
-        """Begin to write, and to sync then; not before the result of the write before was taken.
+    def write(self, descriptor: int, offset: int, content: bytes, *, through: bool) -> bool:
+        """Begin to write durably; not before the result of the write before was taken.
 
         :param content: 1 to ``bytes_max`` bytes; they are copied
-        :return: whether the kernel took both; where it took the write alone there is no result, and
-            nobody knows what the disk will hold
+        :param through: whether a write by the descriptor is durable when it has ended; else a sync
+            follows it
+        :return: whether the kernel took all of it; where it took a write without its sync there is
+            no result, and nobody knows what the disk will hold
         :raises OSError: where it took nothing: then it never will be written. In either case the
             ring is of no use any more, unless the error is that the size does not fit
         """
@@ -118,16 +127,22 @@ class Ring:
         count = len(content)
         if not 0 < count <= len(self._content):
             raise OSError(errno.EMSGSIZE, f"{count} bytes are not 1 to {len(self._content)}")
-        ctypes.memmove(self._address, content, count)
+        self._content[:count] = content
         self._bytes_count = count
-        flags = _NEXT_AFTER_IT | _IN_ITS_OWN_THREAD | _ONLY_FAILURE
-        self._submit(_WRITE, flags, 0, descriptor, offset, self._address, count, 0, _WRITE)
-        self._submit(_SYNC, _IN_ITS_OWN_THREAD, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
+        at, flags = self._address, _IN_ITS_OWN_THREAD
+        if through:
+            steps = 1
+            self._submit(_WRITE, flags, 0, descriptor, offset, at, count, 0, _THROUGH)
+        else:
+            steps = 2
+            first = flags | _NEXT_AFTER_IT | _ONLY_FAILURE
+            self._submit(_WRITE, first, 0, descriptor, offset, at, count, 0, _WRITE)
+            self._submit(_SYNC, flags, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
         # The kernel looks at the queue in this call only, so that nothing has to be fenced.
-        taken = self._call(_ENTER, self._descriptor, _ENTRIES, 0, 0, None, 0)
+        taken = self._call(_ENTER, self._descriptor, steps, 0, 0, None, 0)
         if not taken:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return taken == _ENTRIES
+        return taken == steps
 
     def take(self) -> Result | None:
         """Return what came of it, or None while it is not over."""
@@ -139,8 +154,13 @@ class Ring:
         name, code = _COMPLETION.unpack_from(self._shared, at)
         words[self._head] = (head + 1) % _WORDS
         whole, self._bytes_count = self._bytes_count, 0
-        # One word in either case: of the sync, or of the write that kept it from beginning.
-        return Result(whole, code) if name == _SYNC else Result(code, -errno.ECANCELED)
+        # One word in every case: of the sync, of the write that kept it from beginning, or of both in
+        # one, where an error may be the sync's and is taken for it.
+        if name == _SYNC:
+            return Result(whole, code)
+        if name == _WRITE or code == _REFUSED or 0 <= code < whole:
+            return Result(code, -errno.ECANCELED)
+        return Result(code, min(code, 0))
 
     def close(self) -> None:
         """Give everything back; again is allowed. Not while a write is under way."""

@@ -27,7 +27,7 @@ from raftdb.threads import WorkThread
 
 T = TypeVar("T")
 
-DIRECT_BYTES_MAX = 16 * 1024
+RING_BYTES_MAX = 16 * 1024
 """Of a write that is prepared in the reactor's thread; the hash of more takes longer than a thread."""
 
 _NOT_THE_DISK = frozenset(
@@ -42,7 +42,7 @@ class Handover(Protocol):
     def fileno(self) -> int:
         """Return what is readable while there is something to take."""
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
+    def write(self, descriptor: int, offset: int, content: bytes, *, through: bool) -> bool:
         """Begin to write durably; False where only a part of that was begun."""
 
     def take(self) -> Result | None:
@@ -61,7 +61,7 @@ class _UnderWay(NamedTuple):
 
 
 def _ring() -> Ring:
-    return Ring(DIRECT_BYTES_MAX)
+    return Ring(RING_BYTES_MAX)
 
 
 @implementer(IReadDescriptor)
@@ -142,17 +142,17 @@ class Writer:
     def _begin(self, work: Callable[[], T]) -> Deferred[T]:
         """Begin work, before which nothing waits."""
         if self._make_ring is not None and not self._threaded and isinstance(work, InHalves):
-            direct = self._directly(work)
-            if direct is not None:
-                return direct  # type: ignore[return-value]  # T is None: it is what calling returns
+            done = self._by_ring(work)
+            if done is not None:
+                return done  # type: ignore[return-value]  # T is None: it is what calling returns
         return self._in_thread(work)
 
     def _begin_later(self, work: Callable[[], T], done: Deferred[T]) -> None:
         self._begin(work).chainDeferred(done)
 
-    def _directly(self, work: InHalves) -> Deferred[None] | None:
+    def _by_ring(self, work: InHalves) -> Deferred[None] | None:
         """Hand small work to the kernel; None where it has to go to the thread."""
-        if work.bytes_count > DIRECT_BYTES_MAX:
+        if work.bytes_count > RING_BYTES_MAX:
             return None
         piece = work.begin()
         if piece is None:
@@ -166,13 +166,15 @@ class Writer:
 
     def _hand_over(self, piece: Placed) -> bool:
         """Give a write to the kernel; False where it took nothing."""
+        (descriptor, through), offset, content = piece
         try:
             if self._ring is None:
                 assert self._make_ring is not None
                 self._ring = self._make_ring()
                 cast("IReactorFDSet", self._reactor).addReader(self)
-                self._log.info("the log is written by io_uring")
-            whole = self._ring.write(*piece)
+                past = ", past the page cache" if through else ""
+                self._log.info("the log is written by io_uring{past}", past=past)
+            whole = self._ring.write(descriptor, offset, content, through=through)
         except OSError as error:
             self._give_up(error.strerror or str(error))
             return False

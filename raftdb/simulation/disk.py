@@ -128,17 +128,21 @@ class _Directory:
 
 
 class LossyFile:
-    """An open file; of no use after the process that opened it was killed."""
+    """An open file; of no use after the process that opened it was killed.
 
-    def __init__(self, disk: LossyDisk, inode: _Inode, path: str) -> None:
+    :param sectors: whether only whole sectors may be written
+    """
+
+    def __init__(self, disk: LossyDisk, inode: _Inode, path: str, *, sectors: bool) -> None:
         self._disk = disk
         self._inode = inode
         self._path = path
+        self._sectors = sectors
         self._process = disk.processes
         self._open = True
 
     @property
-    def descriptor(self) -> int | None:
+    def door(self) -> None:
         """None: no system knows it."""
         return None
 
@@ -151,6 +155,8 @@ class LossyFile:
     def write_at(self, offset: int, content: bytes) -> None:
         """Write into the page cache."""
         self._check()
+        whole = not offset % SECTOR_BYTES and not len(content) % SECTOR_BYTES
+        assert whole or not self._sectors, "whole sectors were promised"
         self._disk.check_writable(self._path)
         self._disk.take_room(offset + len(content) - len(self._inode.cache), self._path)
         self._inode.write(offset, content)
@@ -216,7 +222,7 @@ class LossyDisk:
 
     # -- FileSystem --
 
-    def open(self, path: str, *, create: bool = False) -> LossyFile:
+    def open(self, path: str, *, create: bool = False, sectors: bool = False) -> LossyFile:
         """Open a file, or make one."""
         directory, name = self._split(path)
         if create:
@@ -226,7 +232,7 @@ class LossyDisk:
             directory.change(_Change(name, _Inode()))
         elif name not in directory.cache:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
-        return LossyFile(self, directory.cache[name], path)
+        return LossyFile(self, directory.cache[name], path, sectors=sectors)
 
     def rename(self, old: str, new: str) -> None:
         """Rename within one directory."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from raftdb.storage.directory import DataDirectory
 from raftdb.storage.durable import DurableStorage
-from raftdb.storage.files import File, FileSystem, Lock, RealFileSystem
+from raftdb.storage.files import File, FileSystem, Lock
 from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits, run_here
+from raftdb.storage.real_files import RealFileSystem
 from raftdb.storage.transfers import (
     SnapshotReading,
     SnapshotReceiving,

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from raftdb.storage.files import File, FileSystem, Lock
+from raftdb.storage.files import Door, File, FileSystem, Lock
 
 T = TypeVar("T")
 Failpoint = Callable[[str], None]
@@ -44,11 +44,13 @@ class FailpointFileSystem:
         self._files = files
         self._failpoint = failpoint
 
-    def open(self, path: str, *, create: bool = False) -> File:
+    def open(self, path: str, *, create: bool = False, sectors: bool = False) -> File:
         """Pass on; making a file is a step."""
-        if not create:
-            return _FailpointFile(self._files.open(path), path, self)
-        file = self.step("create", path, lambda: self._files.open(path, create=True))
+
+        def opened() -> File:
+            return self._files.open(path, create=create, sectors=sectors)
+
+        file = self.step("create", path, opened) if create else opened()
         return _FailpointFile(file, path, self)
 
     def rename(self, old: str, new: str) -> None:
@@ -101,7 +103,7 @@ class _FailpointFile:
         self._files = files
 
     @property
-    def descriptor(self) -> int | None:
+    def door(self) -> Door | None:
         return None
 
     def read_at(self, offset: int, count: int) -> bytes:

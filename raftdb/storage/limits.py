@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, execute
 
 from raftdb.errors import InvalidRequest
 from raftdb.storage.batch import SECTOR_BYTES
+from raftdb.storage.files import Door
 from raftdb.storage.segment import HEADER_BYTES
 
 T = TypeVar("T")
@@ -29,12 +30,9 @@ def run_here(work: Callable[[], T], /) -> Deferred[T]:
 
 
 class Placed(NamedTuple):
-    """Bytes that are to be durable at an offset of an open file.
+    """Bytes that are to be durable at an offset of an open file."""
 
-    :param descriptor: of the file
-    """
-
-    descriptor: int
+    door: Door
     offset: int
     content: bytes
 

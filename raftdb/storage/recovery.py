@@ -163,7 +163,8 @@ def rewrite_log(
         make_zeroed(files, copy, header.size, log.valid)
     files.rename(copy, path)
     files.fsync_dir(directory)
-    tail = Tail(files.open(path), path, header, end.offset, end.sequence, end.chain)
+    file = files.open(path, sectors=True)
+    tail = Tail(file, path, header, end.offset, end.sequence, end.chain)
     return Recovered(log.replay, log.held, tail, spares)
 
 

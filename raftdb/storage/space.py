@@ -130,4 +130,4 @@ def begin_segment(
         file.close()
     files.rename(spare.path, path)
     files.fsync_dir(directory)
-    return files.open(path), digest
+    return files.open(path, sectors=True), digest

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from raftdb.errors import StorageError
 from raftdb.storage.batch import SALT_BYTES, Kind, Place, encode, extent_for
-from raftdb.storage.files import FileSystem
+from raftdb.storage.files import Door, FileSystem
 from raftdb.storage.limits import InHalves, Placed, StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
@@ -65,11 +65,11 @@ class Append(InHalves):
 
     def begin(self) -> Placed | None:
         """Return its bytes and their place, unless a segment has to be begun for it."""
-        descriptor = self._wal.descriptor
-        if self._batch.begins is not None or descriptor is None:
+        door = self._wal.door
+        if self._batch.begins is not None or door is None:
             return None
         content, self._digest = self._wal.encode(self._batch)
-        return Placed(descriptor, self._batch.place.offset, content)
+        return Placed(door, self._batch.place.offset, content)
 
     def end(self, error: OSError | None) -> None:
         """Go on behind it, or never again; raises :class:`StorageError` then."""
@@ -220,9 +220,9 @@ class Wal:
     # -- the writer's side --
 
     @property
-    def descriptor(self) -> int | None:
+    def door(self) -> Door | None:
         """Of the current file, where others may write it; None after a failure, too."""
-        return None if self._failed else self._file.descriptor
+        return None if self._failed else self._file.door
 
     def write(self, batch: _Batch) -> None:
         """Make a batch durable. Blocks."""

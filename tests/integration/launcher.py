@@ -17,7 +17,7 @@ from twisted.scripts.twistd import run
 
 from raftdb.service import node
 from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.files import RealFileSystem
+from raftdb.storage.real_files import RealFileSystem
 
 _kill_at, _, _count = os.environ.get("RAFTDB_TEST_KILL_AT", "").rpartition(":")
 _hang_while = os.environ.get("RAFTDB_TEST_HANG_WHILE", "")

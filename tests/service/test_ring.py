@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from raftdb.ring import Result, Ring
+from raftdb.storage.direct_file import open_direct
+from tests.disks import flush_counter
 
 WRITES = 300
 """More than either queue has places, many times over."""
@@ -31,6 +34,18 @@ def ring() -> Iterator[Ring]:
         pytest.skip(f"no io_uring here: {error}")
     yield ring
     ring.close()
+
+
+@pytest.fixture
+def direct(file: int) -> Iterator[int]:
+    """Hold another descriptor of the same file, by which what is written is durable at once."""
+    os.pwrite(file, bytes(BYTES_MAX), 0)
+    os.fsync(file)
+    descriptor = open_direct(file)
+    if descriptor is None:
+        pytest.skip("files here are on no file system that raftdb writes directly")
+    yield descriptor
+    os.close(descriptor)
 
 
 @pytest.fixture
@@ -68,7 +83,7 @@ class TestAWrite:
     def test_lies_where_it_should(self, ring: Ring, file: int) -> None:
         """One after the other, for longer than the queues are."""
         for number in range(WRITES):
-            assert ring.write(file, 10 * number, b"%010d" % number)
+            assert ring.write(file, 10 * number, b"%010d" % number, through=False)
             assert result(ring) == (10, 0)
         expected = b"".join(b"%010d" % number for number in range(WRITES))
         assert os.pread(file, 20 * WRITES, 0) == expected
@@ -76,15 +91,15 @@ class TestAWrite:
     def test_has_a_copy_of_its_own(self, ring: Ring, file: int) -> None:
         """What was handed over may go while the kernel reads."""
         content = bytes(bytearray(b"as it was"))
-        ring.write(file, 0, content)
-        assert ring._content.raw.startswith(content)
+        ring.write(file, 0, content, through=False)
+        assert ring._content[:9] == content
         del content
         assert result(ring) == (9, 0)
 
     def test_may_fill_the_room(self, ring: Ring, file: int) -> None:
         """To the last byte, one write like the other."""
         for content in (b"x" * BYTES_MAX, b"y" * (BYTES_MAX - 1)):
-            ring.write(file, 0, content)
+            ring.write(file, 0, content, through=False)
             assert result(ring) == (len(content), 0)
         assert os.pread(file, BYTES_MAX + 1, 0) == b"y" * (BYTES_MAX - 1) + b"x"
 
@@ -92,15 +107,15 @@ class TestAWrite:
     def test_is_refused_where_it_does_not_fit(self, ring: Ring, file: int, count: int) -> None:
         """Nothing of it is written, and the ring goes on."""
         with pytest.raises(OSError, match=f"{count} bytes are not 1 to {BYTES_MAX}"):
-            ring.write(file, 0, b"x" * count)
-        ring.write(file, 1, b"y")
+            ring.write(file, 0, b"x" * count, through=False)
+        ring.write(file, 1, b"y", through=False)
         assert result(ring) == (1, 0)
         assert os.pread(file, 3, 0) == b"\0y"
 
     def test_has_no_result_before_its_end(self, ring: Ring, file: int) -> None:
         """Nor twice."""
         assert ring.take() is None
-        ring.write(file, 0, b"x")
+        ring.write(file, 0, b"x", through=False)
         assert result(ring) == (1, 0)
         assert ring.take() is None
 
@@ -108,11 +123,11 @@ class TestAWrite:
         """As a negative number, and the ring goes on."""
         (tmp_path / "other").write_bytes(b"as it was")
         readable = os.open(tmp_path / "other", os.O_RDONLY)
-        ring.write(readable, 0, b"x")
+        ring.write(readable, 0, b"x", through=False)
         assert result(ring) == (-errno.EBADF, -errno.ECANCELED)
         os.close(readable)
         writable = os.open(tmp_path / "other", os.O_RDWR)
-        ring.write(writable, 0, b"A")
+        ring.write(writable, 0, b"A", through=False)
         assert result(ring) == (1, 0)
         os.close(writable)
         assert (tmp_path / "other").read_bytes() == b"As it was"
@@ -126,9 +141,66 @@ class TestAWrite:
         if dirty_pages(file):
             pytest.skip("files here are not on a disk")
         for number in range(20):
-            ring.write(file, 4096 * number, b"x" * 5000)
+            ring.write(file, 4096 * number, b"x" * 5000, through=False)
             assert result(ring) == (5000, 0)
             assert dirty_pages(file) == 0
+
+
+class TestAWriteThrough:
+    """By a descriptor that makes durable what it writes there is nothing behind the write."""
+
+    def test_lies_where_it_should(self, ring: Ring, file: int, direct: int) -> None:
+        """Sector after sector, for longer than the queues are."""
+        for number in range(WRITES):
+            content = b"%0512d" % number
+            assert ring.write(direct, 512 * number, content, through=True)
+            assert result(ring) == (512, 0)
+            assert os.pread(file, 513, 512 * number).rstrip(b"\0") == content
+
+    def test_may_fill_the_room(self, ring: Ring, file: int, direct: int) -> None:
+        """To the last byte, between those with a sync of their own."""
+        ring.write(file, 0, b"x" * BYTES_MAX, through=False)
+        assert result(ring) == (BYTES_MAX, 0)
+        ring.write(direct, 0, b"y" * BYTES_MAX, through=True)
+        assert result(ring) == (BYTES_MAX, 0)
+        ring.write(file, 1, b"z", through=False)
+        assert result(ring) == (1, 0)
+        assert os.pread(file, BYTES_MAX + 1, 0) == b"yz" + b"y" * (BYTES_MAX - 2)
+
+    def test_is_durable(self, ring: Ring, direct: int, tmp_path: Path) -> None:
+        """The disk has emptied its cache once for each, at least."""
+        flushes = flush_counter(tmp_path)
+        before = flushes()
+        for number in range(20):
+            ring.write(direct, 512 * number, b"x" * 512, through=True)
+            assert result(ring) == (512, 0)
+        assert flushes() - before >= 20
+
+    def test_that_is_refused_may_be_done_otherwise(self, ring: Ring, direct: int) -> None:
+        """Nothing was written: these are no whole sectors."""
+        ring.write(direct, 0, b"x" * 513, through=True)
+        assert result(ring) == (-errno.EINVAL, -errno.ECANCELED)
+        ring.write(direct, 0, b"x" * 512, through=True)
+        assert result(ring) == (512, 0)
+
+    def test_that_fails_is_final(self, ring: Ring, direct: int, tmp_path: Path) -> None:
+        """The error may be the sync's."""
+        readable = os.open(tmp_path / "file", os.O_RDONLY)
+        ring.write(readable, 0, b"x" * 512, through=True)
+        assert result(ring) == (-errno.EBADF, -errno.EBADF)
+        os.close(readable)
+        ring.write(direct, 0, b"x" * 512, through=True)
+        assert result(ring) == (512, 0)
+
+    def test_that_was_cut_short_may_be_done_otherwise(self, ring: Ring, file: int) -> None:
+        """What was written is durable, and is written once more."""
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        try:
+            ring.write(file, 0, b"x" * 1024, through=True)
+            assert result(ring) == (1000, -errno.ECANCELED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 class TestAnEnd:

@@ -22,9 +22,10 @@ from raftdb.errors import ShuttingDown, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import HardState
 from raftdb.ring import Result, Ring
-from raftdb.service.writer import DIRECT_BYTES_MAX, Handover, Writer
+from raftdb.service.writer import RING_BYTES_MAX, Handover, Writer
 from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, entries_of, log_of
 from raftdb.storage import DataDirectory, RealFileSystem, run_here
+from raftdb.storage.files import Door
 from raftdb.storage.limits import InHalves, Placed
 
 P = ParamSpec("P")
@@ -52,15 +53,17 @@ class ToldRing:
         self._whole = whole
         self._results: list[Result] = []
         self.asked: list[bytes] = []
+        self.through: list[bool] = []
         self.closed = False
 
     def fileno(self) -> int:
         """Return what is readable after :meth:`tell`."""
         return self._reading
 
-    def write(self, descriptor: int, offset: int, content: bytes) -> bool:
+    def write(self, descriptor: int, offset: int, content: bytes, *, through: bool) -> bool:
         """Note it."""
         assert (descriptor, offset) == (0, 0)
+        self.through.append(through)
         if self._refuses:
             raise OSError(self._refuses, os.strerror(self._refuses))
         self.asked.append(content)
@@ -89,9 +92,10 @@ class ToldRing:
 class Step(InHalves):
     """Work that writes down how it was done."""
 
-    def __init__(self, content: bytes | None, seen: list[object]) -> None:
+    def __init__(self, content: bytes | None, seen: list[object], *, through: bool) -> None:
         self._content = content
         self._seen = seen
+        self._through = through
 
     def __call__(self) -> None:
         """Be done by the thread."""
@@ -104,8 +108,9 @@ class Step(InHalves):
 
     def begin(self) -> Placed | None:
         """Be done by the ring, unless there is no content; nobody asks for what is large."""
-        assert self.bytes_count <= DIRECT_BYTES_MAX
-        return None if self._content is None else Placed(0, 0, self._content)
+        assert self.bytes_count <= RING_BYTES_MAX
+        door = Door(0, through=self._through)
+        return None if self._content is None else Placed(door, 0, self._content)
 
     def end(self, error: OSError | None) -> None:
         """Hear of it."""
@@ -135,9 +140,9 @@ class Bench:
         self._more.append(writer)
         return writer
 
-    def step(self, content: bytes | None = b"abc") -> Step:
+    def step(self, content: bytes | None = b"abc", *, through: bool = False) -> Step:
         """Return work of this bench."""
-        return Step(content, self.seen)
+        return Step(content, self.seen, through=through)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -167,6 +172,19 @@ class TestASmallSave:
         await saved
         assert bench.seen == ["written"]
 
+    @pytest.mark.parametrize(("through", "told"), [(True, ", past the page cache"), (False, "")])
+    @in_turns
+    async def test_is_synced_as_its_file_needs_it(
+        self, bench: Bench, through: bool, told: str
+    ) -> None:
+        """The ring hears whether a sync has to follow, and so does whoever reads the log."""
+        with capturedLogs() as events:
+            saved = bench.writer.run(bench.step(through=through))
+        assert bench.ring.through == [through]
+        assert [event["past"] for event in events if "past" in event] == [told]
+        bench.ring.tell(3)
+        await saved
+
     @pytest.mark.parametrize(
         ("written", "synced", "expected"),
         [
@@ -178,6 +196,8 @@ class TestASmallSave:
             (3, -errno.ECANCELED, errno.ECANCELED),
             (2, 0, errno.EIO),
             (2, -errno.EIO, errno.EIO),
+            (-errno.EIO, -errno.EIO, errno.EIO),
+            (-errno.EAGAIN, -errno.EAGAIN, errno.EAGAIN),
         ],
     )
     @in_turns
@@ -267,7 +287,7 @@ class TestWithoutARing:
 class TestOtherWork:
     """Goes to the thread, and never past what was asked for before."""
 
-    @pytest.mark.parametrize("content", [None, b"x" * (DIRECT_BYTES_MAX + 1)])
+    @pytest.mark.parametrize("content", [None, b"x" * (RING_BYTES_MAX + 1)])
     @in_turns
     async def test_that_is_more_than_a_small_write(
         self, bench: Bench, content: bytes | None
@@ -356,7 +376,7 @@ class TestStorage:
         rings: list[Ring] = []
 
         def ring() -> Ring:
-            rings.append(Ring(DIRECT_BYTES_MAX))
+            rings.append(Ring(RING_BYTES_MAX))
             return rings[0]
 
         writer = Writer(reactor, ring=ring)

@@ -47,6 +47,20 @@ class TestWhatWasSynced:
         disk.lock("/d/lock")
 
 
+class TestAFileOfSectors:
+    """What promised whole sectors keeps to them."""
+
+    @pytest.mark.parametrize(("offset", "count"), [(1, 512), (511, 1), (0, 513), (512, 1)])
+    def test_takes_nothing_else(self, offset: int, count: int) -> None:
+        """A disk that is written past the page cache would refuse it."""
+        disk = machine(1)
+        durable_file(disk, "/d/a", bytes(2048))
+        with pytest.raises(AssertionError, match="whole sectors"):
+            disk.open("/d/a", sectors=True).write_at(offset, bytes(count))
+        disk.open("/d/a").write_at(offset, bytes(count))
+        disk.open("/d/a", sectors=True).write_at(512, bytes(1024))
+
+
 class TestWhatWasNot:
     """May be there, or not, or in part: over the seeds each of them happens."""
 

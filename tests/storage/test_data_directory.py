@@ -20,9 +20,9 @@ from raftdb.simulation.workbench import (
     save,
     take_snapshot,
 )
-from raftdb.storage import DataDirectory, Identity, StorageLimits
+from raftdb.storage import DataDirectory, Identity, RealFileSystem, StorageLimits
 from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.files import File, FileSystem, RealFileSystem
+from raftdb.storage.files import File, FileSystem
 from raftdb.storage.segment import unfinished_spare_name
 
 
@@ -413,10 +413,10 @@ class _BadSectors(FailpointFileSystem):
         super().__init__(files, lambda _: None)
         self._bad = bad
 
-    def open(self, path: str, *, create: bool = False) -> File:
+    def open(self, path: str, *, create: bool = False, sectors: bool = False) -> File:
         if Path(path).name in self._bad:
             raise OSError(errno.EIO, "bad sector", path)
-        return super().open(path, create=create)
+        return super().open(path, create=create, sectors=sectors)
 
 
 def spares_of(bench: Workbench) -> list[str]:

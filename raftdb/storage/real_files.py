@@ -1,0 +1,108 @@
+"""The file system of the machine: Linux first, macOS and Windows by their own calls."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+
+from raftdb.storage.direct_file import DirectFile, open_direct
+from raftdb.storage.real_file import RealFile, full_sync
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+
+class RealFileSystem:
+    """The file system of the machine: Linux first, macOS and Windows by their own calls."""
+
+    def open(self, path: str, *, create: bool = False, sectors: bool = False) -> RealFile:
+        """Open a file for reading and writing, in binary on every platform."""
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        if create:
+            flags |= os.O_CREAT | os.O_EXCL
+        descriptor = os.open(path, flags, FILE_MODE)
+        direct = open_direct(descriptor) if sectors else None
+        if direct is None:
+            return RealFile(path, descriptor)
+        return DirectFile(path, descriptor, direct)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename in one step."""
+        os.replace(old, new)
+
+    def unlink(self, path: str) -> None:
+        """Remove a name."""
+        os.unlink(path)
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory that only its owner may enter."""
+        try:
+            os.mkdir(path, DIRECTORY_MODE)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            os.chmod(path, DIRECTORY_MODE)
+
+    def fsync_dir(self, path: str) -> None:
+        """Make names durable; Windows cannot open a directory and orders its metadata itself."""
+        if sys.platform == "win32":
+            return
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            full_sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_dir(self, path: str) -> bool:
+        """Tell whether there is such a directory."""
+        return os.path.isdir(path)
+
+    def list(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+
+    def lock(self, path: str) -> RealLock:
+        """Lock a file that is made for it; the system gives the lock back when a process dies."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in {errno.EAGAIN, errno.EACCES, errno.EDEADLK}:
+                raise BlockingIOError(error.errno, "locked by another process", path) from error
+            raise
+        return RealLock(descriptor)
+
+    def free_bytes(self, path: str) -> int:
+        """Return the space that is left to users without privileges."""
+        return shutil.disk_usage(path).free
+
+
+class RealLock:
+    """A lock held through an open descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Give the lock back; again is allowed."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,165 @@
+"""The log's files past the page cache, on a real disk."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from raftdb.storage import RealFileSystem, direct_file
+from raftdb.storage.batch import SECTOR_BYTES
+from raftdb.storage.direct_file import DirectFile, open_direct
+from raftdb.storage.real_file import RealFile
+from tests.disks import flush_counter
+
+FILES = RealFileSystem()
+
+FILE_BYTES = 1024 * 1024
+
+
+def made(path: Path) -> str:
+    """Make a durable file of zeros."""
+    file = FILES.open(str(path), create=True)
+    file.write_at(0, bytes(FILE_BYTES))
+    file.fsync()
+    file.close()
+    return str(path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> DirectFile:
+    """Hold one that is written past the page cache."""
+    file = FILES.open(made(tmp_path / "file"), sectors=True)
+    if not isinstance(file, DirectFile):
+        pytest.skip("files here are on no file system that raftdb writes directly")
+    return file
+
+
+def open_files() -> int:
+    """Return how many descriptors this process holds."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class TestAWrite:
+    """Is in the file, and on the disk."""
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_lies_where_it_should(self, file: DirectFile, tmp_path: Path, seed: int) -> None:
+        """Whole sectors and not, short and longer than what is written at once, over each other."""
+        rng = Random(seed)
+        expected = bytearray(FILE_BYTES)
+        for _ in range(60):
+            unit = rng.choice([SECTOR_BYTES, SECTOR_BYTES, 1])
+            most = rng.choice([3, 100, FILE_BYTES // SECTOR_BYTES]) * SECTOR_BYTES
+            count = rng.randrange(unit, most + 1, unit)
+            offset = rng.randrange(0, FILE_BYTES - count + 1, unit)
+            content = rng.randbytes(count)
+            file.write_at(offset, content)
+            expected[offset : offset + count] = content
+            if rng.random() < 0.5:
+                assert file.read_at(0, FILE_BYTES + 1) == expected
+        file.fdatasync()
+        file.close()
+        assert (tmp_path / "file").read_bytes() == expected
+
+    @pytest.mark.parametrize("count", [SECTOR_BYTES, 100 * SECTOR_BYTES, SECTOR_BYTES + 1])
+    def test_is_durable_when_it_returns(self, file: DirectFile, tmp_path: Path, count: int) -> None:
+        """The disk has emptied its cache once for each, at least, and before anybody syncs."""
+        flushes = flush_counter(tmp_path)
+        before = flushes()
+        for number in range(10):
+            file.write_at(number * SECTOR_BYTES, b"x" * count)
+        assert flushes() - before >= 10
+        file.close()
+
+    def test_that_fails_is_not_done_otherwise(self, file: DirectFile, tmp_path: Path) -> None:
+        """Only what the system will not have like this is written through the page cache."""
+        other = os.open(tmp_path / "file", os.O_RDONLY)
+        os.dup2(other, file._direct)
+        os.close(other)
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            file.write_at(0, b"x" * SECTOR_BYTES)
+        assert file.read_at(0, 1) == b"\0"
+        file.close()
+
+
+class TestTheDoor:
+    """Whoever writes elsewhere is told that nothing has to follow."""
+
+    def test_bypasses_the_page_cache_and_syncs(self, file: DirectFile) -> None:
+        """Both, as long as the file is open."""
+        door = file.door
+        assert door is not None
+        assert door.through
+        flags = fcntl.fcntl(door.descriptor, fcntl.F_GETFL)
+        assert flags & os.O_DIRECT
+        assert flags & os.O_DSYNC
+        file.close()
+        assert file.door is None
+
+    def test_is_closed_with_the_file(self, file: DirectFile) -> None:
+        """Also where it is closed twice."""
+        held = open_files()
+        file.close()
+        file.close()
+        assert open_files() == held - 2
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            file.write_at(0, b"x" * SECTOR_BYTES)
+
+
+class TestElsewhere:
+    """A file is written through the page cache, with a sync of its own."""
+
+    def check(self, path: str) -> None:
+        """Open it, and look."""
+        held = open_files()
+        file = FILES.open(path, sectors=True)
+        assert type(file) is RealFile
+        assert open_files() == held + 1
+        assert file.door is not None
+        assert not file.door.through
+        file.write_at(0, b"x" * SECTOR_BYTES)
+        file.fdatasync()
+        assert file.read_at(0, 1) == b"x"
+        file.close()
+
+    def test_where_nothing_is_known_of_the_file_system(self, tmp_path: Path) -> None:
+        """Those in user space, for one."""
+        path = made(tmp_path / "file")
+        with patch.object(direct_file, "KNOWN_TO_SYNC", frozenset()):
+            self.check(path)
+
+    def test_where_nobody_tells_the_file_system(self, tmp_path: Path) -> None:
+        """Without /proc, or if it is not in its list."""
+        path = made(tmp_path / "file")
+        (tmp_path / "list").write_text("1 1 0:99 / / rw - ext4 x rw\n")
+        for name in ("nothing", "list"):
+            with patch.object(direct_file, "_MOUNTS", tmp_path / name):
+                self.check(path)
+
+    @pytest.mark.parametrize("function", ["preadv", "posix_fadvise"])
+    def test_where_the_disk_will_not_have_it(self, tmp_path: Path, function: str) -> None:
+        """As one of sectors of 4,096 bytes."""
+        path = made(tmp_path / "file")
+        refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        with patch.object(os, function, side_effect=refusal):
+            self.check(path)
+
+    def test_where_the_system_cannot_open_it(self, tmp_path: Path) -> None:
+        """A file system that knows no ``O_DIRECT``."""
+        descriptor = os.open(made(tmp_path / "file"), os.O_RDWR)
+        refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        with patch.object(os, "open", side_effect=refusal):
+            assert open_direct(descriptor) is None
+        os.close(descriptor)
+
+    def test_where_it_is_not_written_in_sectors(self, tmp_path: Path) -> None:
+        """Snapshots, identities."""
+        file = FILES.open(made(tmp_path / "file"))
+        assert type(file) is RealFile
+        file.close()

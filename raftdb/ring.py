@@ -43,7 +43,11 @@ _WRITE, _SYNC = 23, 3
 _NEXT_AFTER_IT = 1 << 2
 """The next one begins when this one has ended well, else it is cancelled."""
 _IN_ITS_OWN_THREAD = 1 << 4
-"""Never try it in the calling thread first: a write may wait for a page, or for the journal."""
+"""Never begin it in the calling thread: a write may wait there for a page, or for the journal. Where
+that is not asked for, a write past the page cache is begun there, and goes to a thread of its own
+where it would have to wait."""
+_NEVER_WAITS = 1 << 15
+"""Of the features: one of Linux 6.12, from which on that includes a file system that is frozen."""
 _ONLY_FAILURE = 1 << 6
 """No word of it if it goes well, and none of the sync behind it if it does not."""
 _DATA = 1
@@ -107,6 +111,7 @@ class Ring:
         self._tail, self._mask, self._array = tail // _WORD, words[mask // _WORD], array // _WORD
         self._head, self._end = head // _WORD, end // _WORD
         self._completion_mask, self._completions_at = words[completion_mask // _WORD], at
+        self._through_flags = 0 if features & _NEVER_WAITS else _IN_ITS_OWN_THREAD
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to take."""
@@ -129,15 +134,16 @@ class Ring:
             raise OSError(errno.EMSGSIZE, f"{count} bytes are not 1 to {len(self._content)}")
         self._content[:count] = content
         self._bytes_count = count
-        at, flags = self._address, _IN_ITS_OWN_THREAD
+        at = self._address
         if through:
             steps = 1
+            flags = self._through_flags
             self._submit(_WRITE, flags, 0, descriptor, offset, at, count, 0, _THROUGH)
         else:
             steps = 2
-            first = flags | _NEXT_AFTER_IT | _ONLY_FAILURE
-            self._submit(_WRITE, first, 0, descriptor, offset, at, count, 0, _WRITE)
-            self._submit(_SYNC, flags, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
+            flags = _IN_ITS_OWN_THREAD | _NEXT_AFTER_IT | _ONLY_FAILURE
+            self._submit(_WRITE, flags, 0, descriptor, offset, at, count, 0, _WRITE)
+            self._submit(_SYNC, _IN_ITS_OWN_THREAD, 0, descriptor, 0, 0, 0, _DATA, _SYNC)
         # The kernel looks at the queue in this call only, so that nothing has to be fenced.
         taken = self._call(_ENTER, self._descriptor, steps, 0, 0, None, 0)
         if not taken:

@@ -21,6 +21,12 @@ WRITES = 300
 
 BYTES_MAX = 16 * 1024
 
+ASYNC = 1 << 4
+"""IOSQE_ASYNC: what is asked for is begun in a thread of the kernel's."""
+
+ANY, NONE = 1, 0
+"""Features that every kernel has, and none."""
+
 CACHESTAT = 451
 """The number of a system call, in Linux since 6.5."""
 
@@ -62,6 +68,11 @@ def result(ring: Ring) -> Result:
     taken = ring.take()
     assert taken is not None
     return taken
+
+
+def asked_for(ring: Ring) -> list[int]:
+    """Return the flags of what the queue of work still shows."""
+    return [ring._submissions[at + 1] for at in range(0, 2 * 64, 64)]
 
 
 def open_files() -> int:
@@ -201,6 +212,29 @@ class TestAWriteThrough:
             assert result(ring) == (1000, -errno.ECANCELED)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+class TestWhoBegins:
+    """The thread that asks never waits for the disk [12]."""
+
+    @pytest.mark.parametrize(("feature", "elsewhere"), [(ANY, False), (NONE, True)])
+    def test_a_write_through(
+        self, monkeypatch: pytest.MonkeyPatch, direct: int, feature: int, elsewhere: bool
+    ) -> None:
+        """It begins it where the kernel never waits, and leaves that to a thread on older ones."""
+        monkeypatch.setattr("raftdb.ring._NEVER_WAITS", feature)
+        ring = Ring(BYTES_MAX)
+        for _ in range(3):
+            ring.write(direct, 0, b"x" * 512, through=True)
+            assert result(ring) == (512, 0)
+        assert [flags & ASYNC != 0 for flags in asked_for(ring)] == [elsewhere] * 2
+        ring.close()
+
+    def test_what_is_synced_behind(self, ring: Ring, file: int) -> None:
+        """A thread of the kernel's, in any case: neither the page cache nor a sync promises that."""
+        ring.write(file, 0, b"x", through=False)
+        assert result(ring) == (1, 0)
+        assert all(flags & ASYNC for flags in asked_for(ring))
 
 
 class TestAnEnd:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
 import select
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from raftdb.ring import Result, Ring
 from raftdb.storage.direct_file import open_direct
-from tests.disks import flush_counter
+from tests.disks import flush_counter, pages_of
 
 WRITES = 300
 """More than either queue has places, many times over."""
@@ -26,9 +26,6 @@ ASYNC = 1 << 4
 
 ANY, NONE = 1, 0
 """Features that every kernel has, and none."""
-
-CACHESTAT = 451
-"""The number of a system call, in Linux since 6.5."""
 
 
 @pytest.fixture
@@ -82,10 +79,8 @@ def open_files() -> int:
 
 def dirty_pages(descriptor: int) -> int:
     """Return how many pages of a file are not on the disk; 0 where the kernel cannot tell."""
-    everything = (ctypes.c_uint64 * 2)(0, 0)
-    counts = (ctypes.c_uint64 * 5)()  # cached, dirty, under way, evicted, recently evicted
-    done = ctypes.CDLL(None).syscall(CACHESTAT, descriptor, everything, counts, 0)
-    return counts[1] + counts[2] if done == 0 else 0
+    pages = pages_of(descriptor)
+    return 0 if pages is None else pages.dirty
 
 
 class TestAWrite:
@@ -212,6 +207,25 @@ class TestAWriteThrough:
             assert result(ring) == (1000, -errno.ECANCELED)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+class TestWhatTheKernelTakes:
+    """Its word is believed, also where it takes less than it was given."""
+
+    @pytest.mark.parametrize(("through", "taken", "whole"), [(False, 1, False), (True, 1, True)])
+    def test_may_be_a_part(self, ring: Ring, through: bool, taken: int, whole: bool) -> None:
+        """A write without its sync is not the whole, where it needs one."""
+        with patch.object(ring, "_call", return_value=taken):
+            assert ring.write(0, 0, b"x", through=through) is whole
+
+    @pytest.mark.parametrize("through", [False, True])
+    def test_may_be_nothing(self, ring: Ring, through: bool) -> None:
+        """Then nothing will be written."""
+        with (
+            patch.object(ring, "_call", return_value=0),
+            pytest.raises(OSError, match=os.strerror(errno.EAGAIN)),
+        ):
+            ring.write(0, 0, b"x", through=through)
 
 
 class TestWhoBegins:

@@ -232,7 +232,9 @@ class TestASmallSave:
         await bench.writer.run(bench.step())
         assert bench.seen == ["called"]
 
-    @pytest.mark.parametrize("result", [2, 0, -errno.EAGAIN, -errno.EINTR, -errno.EOPNOTSUPP])
+    @pytest.mark.parametrize(
+        "result", [2, 0, -errno.EAGAIN, -errno.EINTR, -errno.EINVAL, -errno.EOPNOTSUPP]
+    )
     @in_turns
     async def test_that_the_ring_could_not_do_is_the_threads(
         self, bench: Bench, result: int

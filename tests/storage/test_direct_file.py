@@ -11,11 +11,22 @@ from unittest.mock import patch
 
 import pytest
 
-from raftdb.storage import RealFileSystem, direct_file
+from raftdb.errors import StorageError
+from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, fill_log, outcome
+from raftdb.storage import (
+    DataDirectory,
+    DurableStorage,
+    RealFileSystem,
+    direct_file,
+    run_here,
+)
 from raftdb.storage.batch import SECTOR_BYTES
 from raftdb.storage.direct_file import DirectFile, open_direct
+from raftdb.storage.failpoints import FailpointFileSystem, _FailpointFile
+from raftdb.storage.limits import InHalves
 from raftdb.storage.real_file import RealFile
-from tests.disks import flush_counter
+from raftdb.storage.record import Record
+from tests.disks import flush_counter, pages_of
 
 FILES = RealFileSystem()
 
@@ -77,6 +88,15 @@ class TestAWrite:
         assert flushes() - before >= 10
         file.close()
 
+    def test_leaves_nothing_in_memory(self, file: DirectFile) -> None:
+        """Neither what was there when it was opened, nor what is written."""
+        file.write_at(0, b"x" * 100 * SECTOR_BYTES)
+        pages = pages_of(file._descriptor)
+        if pages is None:
+            pytest.skip("this kernel does not tell what it keeps")
+        assert pages.cached == 0
+        file.close()
+
     def test_that_fails_is_not_done_otherwise(self, file: DirectFile, tmp_path: Path) -> None:
         """Only what the system will not have like this is written through the page cache."""
         other = os.open(tmp_path / "file", os.O_RDONLY)
@@ -110,6 +130,58 @@ class TestTheDoor:
         assert open_files() == held - 2
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
             file.write_at(0, b"x" * SECTOR_BYTES)
+
+
+@pytest.mark.usefixtures("file")
+class TestTheLog:
+    """Is written like this from its first batch on."""
+
+    def test_is_such_a_file_always(self, tmp_path: Path) -> None:
+        """As it is founded, in every segment that is begun, and after a restart."""
+        path = str(tmp_path / "data")
+        index = 0
+        for _ in range(2):
+            directory = DataDirectory.open(FILES, path)
+            if directory.identity is None:
+                directory.create(IDENTITY, limits=SMALL_LIMITS)
+            storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+            for _ in range(40):
+                index += 1
+                assert self.goes_through(storage)
+                fill_log(storage, index, index, size=1000)
+            assert len(list((tmp_path / "data" / "wal").glob("*.log"))) > 2
+            outcome(storage.close())
+
+    def goes_through(self, storage: DurableStorage) -> bool:
+        """Look at the door of the current segment."""
+        door = storage._wal.door
+        return door is not None and door.through
+
+    def test_is_one_with_failpoints_too(self, tmp_path: Path) -> None:
+        """What is tested with them is what runs without."""
+        files = FailpointFileSystem(FILES, lambda _: None)
+        file = files.open(made(tmp_path / "other"), sectors=True)
+        assert isinstance(file, _FailpointFile)
+        assert type(file._file) is DirectFile
+        file.close()
+
+    def test_has_no_door_after_a_failure(self, tmp_path: Path) -> None:
+        """Nobody writes on behind what failed."""
+        directory = DataDirectory.open(FILES, str(tmp_path / "data"))
+        directory.create(IDENTITY, limits=SMALL_LIMITS)
+        storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+        work = storage._wal.append(Record(None))
+        assert isinstance(work, InHalves)
+        assert work.begin() is not None
+        with pytest.raises(StorageError):
+            work.end(OSError(errno.EIO, os.strerror(errno.EIO)))
+        again = storage._wal.append(Record(None))
+        assert isinstance(again, InHalves)
+        assert again.begin() is None
+        with pytest.raises(StorageError):
+            again()
+        storage._wal.abandon()
+        directory.close()
 
 
 class TestElsewhere:

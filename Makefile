@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo bench guard chaos fuzz simulate test lint types layers core parts processes storms seeds clean
+.PHONY: help demo bench guard chaos powercut fuzz simulate test lint types layers core parts processes storms seeds clean
 
 help:
 	@echo "make demo          three real nodes on loopback do real work; Ctrl-C ends them"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench         measures raftdb beside etcd and PySyncObj, a quarter of an hour (docs/benchmarks.md)"
 	@echo "make guard         CPU time of the hot paths against a kept baseline, a minute"
 	@echo "make chaos         faults on real nodes in network namespaces, five minutes (as root)"
+	@echo "make powercut      cuts the power under real file systems two thousand times, a minute or two (as root)"
 	@echo "make fuzz          lets atheris attack every parser, a minute each (FUZZ=\"--seconds 600\")"
 	@echo "make clean         removes everything made here"
 
@@ -46,6 +47,10 @@ simulate: $(READY)
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+powercut: $(READY)
+	@$(BIN)/python -c 'import mfusepy' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check '.[powercut]'
+	@$(BIN)/python -m tests.powercut $(POWERCUT)
 
 fuzz: $(READY)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check '.[fuzz]'

@@ -30,8 +30,8 @@ _ENTRIES = 2
 _PARAMETERS = Struct("=10I8IQ8IQ")
 """Sizes and features, then where in the shared memory the parts of either queue are."""
 _FEATURES = 1 << 0 | 1 << 9 | 1 << 11
-"""One piece of memory for both queues; workers that are the process's own threads, so that its locks
-outlive what they still write; no word of a write that went well. All of that is Linux 5.17; on some
+"""One piece of memory for both queues; workers that are the process's own threads, so that it ends
+after what they wait for; no word of a write that went well. All of that is Linux 5.17; on some
 kernels before, a buffered write might never end (MDEV-26674 of MariaDB)."""
 _SUBMISSIONS_AT = 0x10000000
 _SUBMISSION = Struct("=BBHiQQIIQ24x")
@@ -55,7 +55,7 @@ _DATA = 1
 _THROUGH = 1
 """The name of a write behind which no sync is needed."""
 _REFUSED = -errno.EINVAL
-"""No whole sectors, or not of this disk; told before anything is written."""
+"""No whole sectors, or not of this disk. Whoever writes it all anew need not know what of it was."""
 _WORD = 4
 _WORDS = 1 << 32
 

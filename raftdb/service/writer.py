@@ -172,8 +172,7 @@ class Writer:
                 assert self._make_ring is not None
                 self._ring = self._make_ring()
                 cast("IReactorFDSet", self._reactor).addReader(self)
-                past = ", past the page cache" if through else ""
-                self._log.info("the log is written by io_uring{past}", past=past)
+                self._log.info("the log is written by io_uring")
             whole = self._ring.write(descriptor, offset, content, through=through)
         except OSError as error:
             self._give_up(error.strerror or str(error))

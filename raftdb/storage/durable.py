@@ -73,6 +73,10 @@ class DurableStorage:
         self._closed = False
         self._failure: Failure | None = None
         self._log_bytes = memory.bytes_from(memory.first_index())
+        door = wal.door
+        if door is not None:
+            way = "opened with O_DIRECT and O_DSYNC" if door.through else "written, then synced"
+            self._log.info("the log's files are {way}", way=way)
 
     # -- what Replica asks for --
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 
-from raftdb.storage.direct_file import DirectFile, open_direct
+from raftdb.storage.direct_file import open_direct
 from raftdb.storage.real_file import RealFile, full_sync
 
 if sys.platform == "win32":
@@ -28,10 +28,8 @@ class RealFileSystem:
         if create:
             flags |= os.O_CREAT | os.O_EXCL
         descriptor = os.open(path, flags, FILE_MODE)
-        direct = open_direct(descriptor) if sectors else None
-        if direct is None:
-            return RealFile(path, descriptor)
-        return DirectFile(path, descriptor, direct)
+        direct = open_direct(path, descriptor) if sectors else None
+        return RealFile(path, descriptor) if direct is None else direct
 
     def rename(self, old: str, new: str) -> None:
         """Rename in one step."""

@@ -44,11 +44,12 @@ def direct(file: int) -> Iterator[int]:
     """Hold another descriptor of the same file, by which what is written is durable at once."""
     os.pwrite(file, bytes(BYTES_MAX), 0)
     os.fsync(file)
-    descriptor = open_direct(file)
-    if descriptor is None:
+    opened = open_direct("", os.dup(file))
+    if opened is None:
         pytest.skip("files here are on no file system that raftdb writes directly")
-    yield descriptor
-    os.close(descriptor)
+    assert opened.door is not None
+    yield opened.door.descriptor
+    opened.close()
 
 
 @pytest.fixture

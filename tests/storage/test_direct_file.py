@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
+import subprocess
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pytest
@@ -47,8 +50,28 @@ def file(tmp_path: Path) -> DirectFile:
     """Hold one that is written past the page cache."""
     file = FILES.open(made(tmp_path / "file"), sectors=True)
     if not isinstance(file, DirectFile):
+        assert not is_known(tmp_path)
         pytest.skip("files here are on no file system that raftdb writes directly")
     return file
+
+
+def is_known(path: Path) -> bool:
+    """Tell by other means whether files here are to be written past the page cache."""
+    asked = subprocess.run(
+        ["stat", "--file-system", "--format=%T", path], capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip() in {"ext2/ext3", "xfs"} and takes_sectors(path / "probe")
+
+
+def takes_sectors(path: Path) -> bool:
+    """Tell whether 512 bytes may be written to a file past the page cache."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+    try:
+        return os.pwrite(descriptor, mmap.mmap(-1, SECTOR_BYTES), 0) == SECTOR_BYTES
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def open_files() -> int:
@@ -209,17 +232,58 @@ class TestElsewhere:
     def test_where_nobody_tells_the_file_system(self, tmp_path: Path) -> None:
         """Without /proc, or if it is not in its list."""
         path = made(tmp_path / "file")
-        (tmp_path / "list").write_text("1 1 0:99 / / rw - ext4 x rw\n")
-        for name in ("nothing", "list"):
-            with patch.object(direct_file, "_MOUNTS", tmp_path / name):
-                self.check(path)
+        with patch.object(direct_file, "_MOUNTS", tmp_path / "nothing"):
+            self.check(path)
 
-    @pytest.mark.parametrize("function", ["preadv", "posix_fadvise"])
-    def test_where_the_disk_will_not_have_it(self, tmp_path: Path, function: str) -> None:
-        """As one of sectors of 4,096 bytes."""
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b"1 1 0:99 / / rw - ext4 x rw\n",
+            b"1 1 %s / / rw\n",
+            b"1 1 %s / / rw -",
+            b"1 1 %s / /B\xfcro rw - fuse x rw\n",
+            b"1 1 %s / /n\xc2\xa0-\xc2\xa0ext4 rw - tmpfs x rw\n",
+            b"1 1 %s / /a\r1 rw - fuse ext4 rw\n",
+            b"1 1 %s / / rw - ext4 x rw\n2 1 %s / /else rw - fuse x rw\n",
+            b"\xff\n\n - \n%s",
+        ],
+    )
+    def test_where_the_list_tells_nothing_or_something_else(
+        self, tmp_path: Path, lines: bytes
+    ) -> None:
+        """Whatever names users gave to where they mounted what."""
         path = made(tmp_path / "file")
-        refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        with patch.object(os, function, side_effect=refusal):
+        device = tmp_path.stat().st_dev
+        name = b"%d:%d" % (os.major(device), os.minor(device))
+        (tmp_path / "list").write_bytes(lines.replace(b"%s", name))
+        with patch.object(direct_file, "_MOUNTS", tmp_path / "list"):
+            self.check(path)
+
+    def test_where_files_are_in_memory(self) -> None:
+        """Nothing there is durable anyway, but it works."""
+        memory = Path("/dev/shm")
+        if not memory.is_dir() or is_known(memory):
+            pytest.skip("there is no such place here")
+        with TemporaryDirectory(dir=memory) as directory:
+            self.check(made(Path(directory) / "file"))
+
+    def test_where_the_disk_has_larger_sectors(self, tmp_path: Path) -> None:
+        """It says so when it is asked for one of ours."""
+        path = made(tmp_path / "file")
+
+        def read(_: int, buffers: list[memoryview], offset: int) -> int:
+            if len(buffers[0]) % 4096 or offset % 4096:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return len(buffers[0])
+
+        with patch.object(os, "preadv", read):
+            self.check(path)
+
+    @pytest.mark.parametrize("function", ["os.posix_fadvise", "mmap.mmap"])
+    def test_where_the_system_has_nothing_left(self, tmp_path: Path, function: str) -> None:
+        """No memory, for one: a log goes on as it can."""
+        path = made(tmp_path / "file")
+        with patch(function, side_effect=OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))):
             self.check(path)
 
     def test_where_the_system_cannot_open_it(self, tmp_path: Path) -> None:
@@ -227,7 +291,7 @@ class TestElsewhere:
         descriptor = os.open(made(tmp_path / "file"), os.O_RDWR)
         refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         with patch.object(os, "open", side_effect=refusal):
-            assert open_direct(descriptor) is None
+            assert open_direct("", descriptor) is None
         os.close(descriptor)
 
     def test_where_it_is_not_written_in_sectors(self, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from benchmarks import rows, scenarios
 from benchmarks.processes import BenchFailed
 from benchmarks.progress import Progress
 from benchmarks.results import Results, machine
-from benchmarks.systems.base import System
+from benchmarks.systems.base import REST_S, System
 from benchmarks.systems.etcd import Etcd
 from benchmarks.systems.pysyncobj import PySyncObj
 from benchmarks.systems.raft_db import RaftDB
@@ -77,7 +77,7 @@ class Run:
     def _estimate_s(self) -> float:
         """Return about how long all of it takes."""
         cells_s = sum(
-            SETTLE_S + sum(self._seconds(row, n) + 0.2 for n in self._connections)
+            SETTLE_S + REST_S + sum(self._seconds(row, n) + 0.2 for n in self._connections)
             for row in self._loads
             for name in row.operations
             if name in self._names
@@ -145,7 +145,7 @@ class Run:
 
     def _load(self, row: rows.LoadRow, system: System) -> None:
         operation = row.operations[system.name]
-        self._progress.did(SETTLE_S)
+        self._progress.did(SETTLE_S + REST_S)
         for connections in self._connections:
             seconds = self._seconds(row, connections)
             sample = system.load(operation, connections, seconds)
@@ -199,6 +199,7 @@ def _awake(system: System) -> Iterator[None]:
     system.resume()
     time.sleep(SETTLE_S)  # a leader that was stopped may step down when it notices the time
     system.leader()
+    system.rest()
     try:
         yield
     finally:

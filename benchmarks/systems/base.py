@@ -20,6 +20,10 @@ NODES = 3
 VALUE_BYTES = 100
 READY_S = 60.0
 POLL_S = 0.005
+REST_S = 0.3
+REST_CORES = 0.25
+REST_MAX_S = 5.0
+"""All nodes are at rest that take less than so much of a core, for so long; nobody waits longer."""
 
 
 def key(number: int) -> str:
@@ -153,6 +157,18 @@ class System(ABC):
     def cpu_s(self) -> float:
         """Return the CPU time of all nodes so far."""
         return sum(node.cpu_s for node in self.nodes if node is not None)
+
+    def rest(self) -> None:
+        """Wait until what an earlier load left behind is done: snapshots, compactions, catching up.
+
+        Else it would be measured with the load that comes next.
+        """
+        deadline = time.monotonic() + REST_MAX_S
+        while time.monotonic() < deadline:
+            before = self.cpu_s()
+            time.sleep(REST_S)
+            if self.cpu_s() - before < REST_CORES * REST_S:
+                return
 
     def wait_until(
         self, condition: Callable[[], bool], what: str, timeout_s: float = READY_S

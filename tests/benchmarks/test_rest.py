@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from benchmarks.run import _awake
 from benchmarks.systems.base import REST_CORES, REST_MAX_S, REST_S
 from benchmarks.systems.etcd import Etcd
 
@@ -53,3 +56,15 @@ class TestRest:
         ):
             system.rest()
         assert least_s - 0.01 <= clock.now <= most_s + 0.01
+
+    def test_comes_before_each_load(self, tmp_path: Path) -> None:
+        """When the nodes are awake and have a leader; and they sleep again when it is over."""
+        system = Etcd(tmp_path / "etcd")
+        done: list[str] = []
+        with ExitStack() as held:
+            held.enter_context(patch("benchmarks.run.time", Clock(0.0)))
+            for step in ("resume", "leader", "rest", "pause"):
+                held.enter_context(patch.object(system, step, partial(done.append, step)))
+            with _awake(system):
+                done.append("load")
+        assert done == ["resume", "leader", "rest", "load", "pause"]

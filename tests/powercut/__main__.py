@@ -19,17 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.netlab import ISOLATED
-from tests.powercut.cutting import Bench, Cut, Kind, attach, has, moments, run, survivals, unmount
-from tests.powercut.journal import read_journal
+from tests.powercut.cutting import Bench, Kind, attached, draw, empty, has, mounted, run, unmount
+from tests.powercut.journal import DISK_NAME, read_journal
 from tests.powercut.saving import Saved
 
 SKIPPED = 77
-DISK_BYTES = 320 * 1024 * 1024
-"""The least that XFS is made on; hardly any of it is written."""
-
 EXT4, XFS = ("mkfs.ext4", "-q", "-F"), ("mkfs.xfs", "-q", "-f")
 KINDS = (
     Kind("ext4", EXT4),
@@ -126,11 +125,10 @@ def _setting(base: Path, kind: Kind, writer: str, seed: str, options: argparse.N
     began = time.monotonic()
     saves, told = _save(base, kind, writer, seed, options)
     bench = Bench(base, kind, read_journal(base / "journal"), saves, seed)
-    bench.begin(DISK_BYTES)
     rng = random.Random(f"{seed}/{kind.name}/{writer}")
     failed = more = 0
-    for done, moment in enumerate(moments(saves, options.cuts, rng), 1):
-        verdict = bench.cut(Cut(moment, survivals(rng)), rng)
+    for done, cut in enumerate(draw(saves, options.cuts, rng), 1):
+        verdict = bench.cut(cut, rng)
         more += verdict.more
         if verdict.complaint:
             failed += 1
@@ -151,41 +149,36 @@ def _save(
     base: Path, kind: Kind, writer: str, seed: str, options: argparse.Namespace
 ) -> tuple[list[Saved], str]:
     """Save entries on a disk that remembers; return what was acknowledged when, and how."""
-    plugged, at = base / "plugged", base / "before"
-    plugged.mkdir()
+    at = base / "before"
     at.mkdir()
-    with (base / "backing").open("wb") as file:
-        file.truncate(DISK_BYTES)
-    arguments = [str(plugged), str(base / "backing"), str(base / "journal")]
-    with subprocess.Popen([sys.executable, "-m", "tests.powercut.disk", *arguments]) as disk:
-        disk_file = plugged / "disk"
-        while not disk_file.exists():
-            if disk.poll() is not None:
-                raise SystemExit("the disk could not be plugged in")
-            time.sleep(0.05)
-        device = attach(disk_file, kind)
-        run(*kind.make, device)
-        run("mount", "-o", kind.options, device, str(at))
-        run("losetup", "--detach", device)
+    command = [sys.executable, "-m", "tests.powercut.saving", str(at / "data")]
+    command += [str(base / "journal"), "--writer", writer, "--seed", seed]
+    command += ["--entries", str(options.entries), *["--forgetful"] * options.forgetful]
+    with _plugged_in(base) as disk:
+        with attached(disk, kind) as device:
+            run(*kind.make, device)
+        with mounted(disk, kind, at):
+            told = run(*command).splitlines()
+    return [Saved(*json.loads(line)) for line in told[:-1]], told[-1]
+
+
+@contextmanager
+def _plugged_in(base: Path) -> Iterator[Path]:
+    """Have an empty disk that remembers."""
+    at, backing = base / "plugged", base / "backing"
+    at.mkdir()
+    empty(backing)
+    command = [sys.executable, "-m", "tests.powercut.disk", str(at), str(backing)]
+    with subprocess.Popen([*command, str(base / "journal")]) as disk:
         try:
-            done = subprocess.run(
-                [
-                    sys.executable, "-m", "tests.powercut.saving",
-                    str(at / "data"), str(base / "journal"),
-                    "--writer", writer, "--seed", seed, "--entries", str(options.entries),
-                    *(["--forgetful"] if options.forgetful else []),
-                ],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            while not (at / DISK_NAME).exists():
+                if disk.poll() is not None:
+                    raise SystemExit("the disk could not be plugged in")
+                time.sleep(0.05)
+            yield at / DISK_NAME
         finally:
-            unmount(at)
-            unmount(plugged)
-        disk.wait()
-    if done.returncode:
-        raise SystemExit(f"saving failed: {done.stderr}")
-    saves = [Saved(*json.loads(line)) for line in done.stdout.splitlines() if line[:1] == "["]
-    told = [line for line in done.stdout.splitlines() if line[:1] != "["]
-    return saves, told[-1] if told else "?"
+            if disk.poll() is None:
+                unmount(at)
 
 
 def _keep(kept: Path, *paths: Path) -> None:

@@ -21,6 +21,9 @@ from tests.powercut.saving import LIMITS, Saved, value
 SECTOR_BYTES = 512
 """What a disk writes whole or not at all."""
 
+DISK_BYTES = 320 * 1024 * 1024
+"""The least that XFS is made on; hardly any of it is written."""
+
 _SURVIVES = (0.0, 0.1, 0.5, 0.9, 1.0)
 """How likely a sector that was written, and not yet ordered out of the cache, is on the disk."""
 
@@ -62,23 +65,25 @@ class Verdict(NamedTuple):
 
 
 @contextmanager
-def mounted(image: Path, kind: Kind, at: Path) -> Iterator[None]:
-    """Have an image mounted; the loop device goes with the mount, whatever happens to us."""
-    device = attach(image, kind)
+def attached(image: Path, kind: Kind) -> Iterator[str]:
+    """Have a block device over a file; behind us it stays for as long as it is mounted."""
+    size = str(kind.sector_bytes)
+    device = run("losetup", "--find", "--show", "--sector-size", size, str(image)).strip()
     try:
-        run("mount", "-o", kind.options, device, str(at))
+        yield device
     finally:
-        run("losetup", "--detach", device)  # at the latest user's end
+        run("losetup", "--detach", device)
+
+
+@contextmanager
+def mounted(image: Path, kind: Kind, at: Path) -> Iterator[None]:
+    """Have an image mounted; the block device goes with the mount, whatever happens to us."""
+    with attached(image, kind) as device:
+        run("mount", "-o", kind.options, device, str(at))
     try:
         yield
     finally:
         unmount(at)
-
-
-def attach(image: Path, kind: Kind) -> str:
-    """Return a new block device over a file."""
-    size = str(kind.sector_bytes)
-    return run("losetup", "--find", "--show", "--sector-size", size, str(image)).strip()
 
 
 def unmount(at: Path) -> None:
@@ -92,28 +97,32 @@ def unmount(at: Path) -> None:
 
 
 def run(*command: str) -> str:
-    """Run a command to its end; what it says belongs to the error, if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-    return done.stdout
+    """Run a command to its end, and return what it says."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def moments(saves: Sequence[Saved], count: int, rng: random.Random) -> list[int]:
-    """Draw when to cut, in order: half of the times in the very moment of an acknowledgement."""
+def draw(saves: Sequence[Saved], count: int, rng: random.Random) -> list[Cut]:
+    """Draw cuts, in order of time: half of them in the very moment of an acknowledgement."""
     founding, *rest = saves
     found = []
     for _ in range(count):
         saved = rng.choice(rest)
         exactly = rng.random() < 0.5
         moment = saved.acknowledged if exactly else rng.randint(saved.begun, saved.acknowledged)
-        found.append(max(founding.acknowledged, moment))
+        found.append(Cut(max(founding.acknowledged, moment), rng.choice(_SURVIVES)))
     return sorted(found)
 
 
-class Bench:
-    """One disk with all that reached it, of which images are made.
+def empty(path: Path) -> None:
+    """Make a disk on which nothing was ever written."""
+    with path.open("wb") as file:
+        file.truncate(DISK_BYTES)
 
+
+class Bench:
+    """A disk with all that reached it, of which images are made, of a later moment each time.
+
+    :param base: a directory for them
     :param events: of the disk's journal
     :param seed: of what was saved
     """
@@ -128,14 +137,9 @@ class Bench:
         self._saves = saves
         self._seed = seed
         self._safe = base / "safe"
+        empty(self._safe)
         self._written = 0
         self.image = base / "image"
-
-    def begin(self, size: int) -> None:
-        """Begin with an empty disk; moments are to be asked for in order from here on."""
-        with self._safe.open("wb") as file:
-            file.truncate(size)
-        self._written = 0
 
     def cut(self, cut: Cut, rng: random.Random) -> Verdict:
         """Cut the power, start again, and look."""
@@ -154,7 +158,7 @@ class Bench:
                 if event.content is not None:
                     file.seek(event.offset)
                     file.write(event.content)
-        self._written = max(self._written, last)
+        self._written = last
         run("cp", "--sparse=always", str(self._safe), str(self.image))
         with self.image.open("r+b") as file:
             for event in self._events[last:end]:
@@ -185,11 +189,6 @@ class Bench:
             if entry.index != index or entry.data != value(self._seed, index):
                 return Verdict(f"entry {index} is not what was saved")
         return Verdict(more=len(log) > acknowledged)
-
-
-def survivals(rng: random.Random) -> float:
-    """Draw how much of its cache a disk keeps."""
-    return rng.choice(_SURVIVES)
 
 
 def has(command: str) -> bool:

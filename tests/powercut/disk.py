@@ -19,10 +19,7 @@ from mfusepy import (  # type: ignore[import-not-found, import-untyped, unused-i
     Operations,
 )
 
-from tests.powercut.journal import write_record
-
-NAME = "disk"
-"""Of the only file."""
+from tests.powercut.journal import DISK_NAME, write_record
 
 
 class Remembering(Operations):  # type: ignore[misc, unused-ignore]  # as above
@@ -42,7 +39,7 @@ class Remembering(Operations):  # type: ignore[misc, unused-ignore]  # as above
         """Describe the directory or the file."""
         if path == "/":
             return {"st_mode": stat.S_IFDIR | 0o700, "st_nlink": 2}
-        if path != f"/{NAME}":
+        if path != f"/{DISK_NAME}":
             raise FuseOSError(errno.ENOENT)
         size = os.fstat(self._image).st_size
         return {"st_mode": stat.S_IFREG | 0o600, "st_nlink": 1, "st_size": size}

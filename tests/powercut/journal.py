@@ -7,6 +7,9 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+DISK_NAME = "disk"
+"""Of the file that is the disk."""
+
 _RECORD = Struct("<?QI")
 """Whether it is an order to empty the cache, else a write: its offset and length; the bytes follow."""
 

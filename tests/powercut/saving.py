@@ -24,7 +24,6 @@ from raftdb.raft.types import HardState
 from raftdb.service.writer import Writer
 from raftdb.simulation.workbench import IDENTITY, entries_of
 from raftdb.storage import DataDirectory, RealFileSystem, StorageLimits
-from raftdb.storage.files import Door, File
 from raftdb.storage.real_file import RealFile
 from raftdb.threads import WorkThread
 
@@ -60,19 +59,16 @@ class ForgetfulFiles(RealFileSystem):
 
     def open(self, path: str, *, create: bool = False, sectors: bool = False) -> RealFile:
         """Open so that nothing is durable where the log is concerned."""
-        file = super().open(path, create=create)
-        return _Forgetful(file) if sectors else file
+        return (
+            _Forgetful(path, os.open(path, os.O_RDWR))
+            if sectors
+            else super().open(path, create=create)
+        )
 
 
 class _Forgetful(RealFile):
-    def __init__(self, file: File) -> None:
-        door = file.door
-        assert door is not None
-        super().__init__("", os.dup(door.descriptor))
-        file.close()
-
     @property
-    def door(self) -> Door | None:
+    def door(self) -> None:
         return None
 
     def fdatasync(self) -> None:

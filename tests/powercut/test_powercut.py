@@ -6,17 +6,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from raftdb.simulation.workbench import IDENTITY, entries_of, outcome, save
+from raftdb.storage import DataDirectory, RealFileSystem, run_here
 from tests.powercut.__main__ import why_impossible
-from tests.powercut.cutting import SECTOR_BYTES, Bench, Cut, Kind, moments
+from tests.powercut.cutting import SECTOR_BYTES, Bench, Cut, Kind, Verdict, draw
 from tests.powercut.journal import Event, read_journal, write_record
-from tests.powercut.saving import Saved
-
-DISK_BYTES = 64 * 1024
+from tests.powercut.saving import LIMITS, Saved, value
 
 
 def journal_of(path: Path, told: Sequence[tuple[int, bytes] | None]) -> list[Event]:
@@ -31,9 +31,9 @@ def journal_of(path: Path, told: Sequence[tuple[int, bytes] | None]) -> list[Eve
 def image_of(path: Path, events: Sequence[Event], until: Event, survives: float) -> bytes:
     """Return what the disk holds when the power goes in the moment of an event."""
     bench = Bench(path, Kind("none", ()), events, (), "0")
-    bench.begin(DISK_BYTES)
     bench._make_image(Cut(until.end, survives), random.Random(1))
-    return bench.image.read_bytes()
+    with bench.image.open("rb") as image:
+        return image.read(64 * 1024)
 
 
 class TestTheJournal:
@@ -84,11 +84,63 @@ class TestACut:
     def test_comes_between_the_founding_and_the_last_save(self) -> None:
         """And often in the very moment of an acknowledgement."""
         saves = [Saved(0, 0, 100), Saved(1, 110, 150), Saved(3, 160, 200)]
-        found = moments(saves, 400, random.Random(1))
+        found = [cut.journal_bytes for cut in draw(saves, 400, random.Random(1))]
         assert found == sorted(found)
         assert min(found) >= 110
         assert max(found) == 200
         assert found.count(150) > 80
+
+
+class TestAVerdict:
+    """Says what is wrong, if anything is."""
+
+    SAVES = (Saved(0, 0, 10), Saved(4, 20, 30), Saved(6, 40, 50), Saved(9, 60, 70))
+
+    @pytest.mark.parametrize(
+        ("moment", "expected"),
+        [
+            (30, Verdict("4 entries were begun, 6 are there")),
+            (40, Verdict(more=True)),
+            (50, Verdict()),
+            (69, Verdict()),
+            (70, Verdict("9 entries were acknowledged, 6 are there")),
+        ],
+    )
+    def test_goes_by_what_was_acknowledged(
+        self, tmp_path: Path, moment: int, expected: Verdict
+    ) -> None:
+        """Less is a loss, and more than was begun is an invention."""
+        assert self.judged(tmp_path, moment, "7") == expected
+
+    def test_looks_at_what_is_there(self, tmp_path: Path) -> None:
+        """Entries that were never saved are no entries."""
+        assert self.judged(tmp_path, 50, "8") == Verdict("entry 1 is not what was saved")
+
+    def test_refuses_a_start_that_is_refused(self, tmp_path: Path) -> None:
+        """Nothing but missing writes is to be found after a power cut, and they are no damage."""
+
+        def damage(data: Path) -> None:
+            (log,) = (data / "wal").glob("*.log")
+            content = bytearray(log.read_bytes())
+            content[5000] ^= 1
+            log.write_bytes(content)
+
+        told = self.judged(tmp_path, 50, "7", damage)
+        assert told.complaint.startswith("it does not start: ")
+
+    def judged(
+        self, path: Path, moment: int, seed: str, damage: Callable[[Path], None] = lambda _: None
+    ) -> Verdict:
+        """Judge a directory with six entries of seed 7 in it."""
+        data = path / "data"
+        directory = DataDirectory.open(RealFileSystem(), str(data))
+        directory.create(IDENTITY, limits=LIMITS)
+        storage = directory.recover(run=run_here, fill=run_here, limits=LIMITS)
+        for index in range(1, 7):
+            save(storage, entries_of(index, value("7", index)))
+        outcome(storage.close())
+        damage(data)
+        return Bench(path, Kind("none", ()), (), self.SAVES, seed)._judge(data, moment)
 
 
 @pytest.mark.skipif(bool(why_impossible()), reason=why_impossible())

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pytest
+from twisted.logger import capturedLogs
 
 from raftdb.errors import StorageError
 from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, fill_log, outcome
@@ -175,6 +176,24 @@ class TestTheLog:
             assert len(list((tmp_path / "data" / "wal").glob("*.log"))) > 2
             outcome(storage.close())
 
+    @pytest.mark.parametrize(
+        ("known", "way"),
+        [
+            (direct_file.KNOWN_TO_SYNC, "opened with O_DIRECT and O_DSYNC"),
+            (frozenset(), "written, then synced"),
+        ],
+    )
+    def test_says_at_the_start_how_it_is_written(
+        self, tmp_path: Path, known: frozenset[bytes], way: str
+    ) -> None:
+        """Whoever reads the log of a node wants to know."""
+        directory = DataDirectory.open(FILES, str(tmp_path / "data"))
+        directory.create(IDENTITY, limits=SMALL_LIMITS)
+        with patch.object(direct_file, "KNOWN_TO_SYNC", known), capturedLogs() as events:
+            storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+        assert [event["way"] for event in events if "way" in event] == [way]
+        outcome(storage.close())
+
     def goes_through(self, storage: DurableStorage) -> bool:
         """Look at the door of the current segment."""
         door = storage._wal.door
@@ -243,6 +262,7 @@ class TestElsewhere:
             b"1 1 %s / / rw -",
             b"1 1 %s / /B\xfcro rw - fuse x rw\n",
             b"1 1 %s / /n\xc2\xa0-\xc2\xa0ext4 rw - tmpfs x rw\n",
+            b"1 1 %s / /n\v-\vext4 rw - tmpfs x rw\n",
             b"1 1 %s / /a\r1 rw - fuse ext4 rw\n",
             b"1 1 %s / / rw - ext4 x rw\n2 1 %s / /else rw - fuse x rw\n",
             b"\xff\n\n - \n%s",

@@ -267,6 +267,7 @@ def _receive(_: Path) -> Path_:
         files=None,  # type: ignore[arg-type]  # no snapshot is sent here
         limits=PeerLimits(),
         rng=Random(1),
+        check=lambda *_: None,
         deliver=lambda messages: heard.append(len(messages)),
         unreachable=lambda _: None,
         snapshot_sent=lambda *_: None,

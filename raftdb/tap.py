@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 
 from twisted.application.service import IService
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from raftdb.errors import InvalidRequest, RaftDBError
 gc.disable()
 try:
     from raftdb.service import Node, Reactor, Settings
+    from raftdb.service.escaping import escape_lines
 finally:
     # Of what 600 modules leave behind nothing is garbage: not to look for any while they come, nor
     # ever after, spares each start 50 ms.
@@ -191,6 +192,7 @@ def makeService(options: Options) -> IService:
     # All of Twisted's timers go by this clock, and they stop when a wall clock is set back; so it
     # has to be a monotonic one, before the first timer is set.
     vars(reactor)["seconds"] = time.monotonic
+    escape_lines(globalLogPublisher)  # before twistd adds who writes them
     return Node(cast("Reactor", reactor), options.settings, die=_Death(options.parent))
 
 

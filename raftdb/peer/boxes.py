@@ -25,12 +25,11 @@ from raftdb.peer.commands import (
     read_deliver,
 )
 from raftdb.peer.outbox import ByteTransport, Outbox
+from raftdb.peer.tongues import speaks_otherwise
 
 _PREFIX_BYTES: Final = 2
 _VALUE_BYTES_MAX: Final = 65_535
 _ASK_BYTES_MAX: Final = 16
-_TLS_RECORD: Final = 0x1603
-"""How a TLS handshake begins, read as the length of a box's first key."""
 
 
 class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
@@ -166,8 +165,9 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def lengthLimitExceeded(self, length: int) -> None:
         """Refuse a key or a value by its announced length."""
-        if length == _TLS_RECORD and not self._box_bytes:
-            raise RemoteProtocolError("it speaks TLS: all nodes need --peer-tls, or none")
+        otherwise = None if self._box_bytes else speaks_otherwise(length)
+        if otherwise is not None:
+            raise otherwise
         raise RemoteProtocolError(f"{length} bytes more in a box of {self.box_bytes_max} at most")
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:

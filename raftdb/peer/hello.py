@@ -34,6 +34,7 @@ class Refusal(Enum):
     DUPLICATE = "duplicate"
     SELF = "self"
     WRONG_MEMBER = "wrong-member"
+    WRONG_CERTIFICATE = "wrong-certificate"
     STOPPING = "stopping"
 
 
@@ -46,6 +47,8 @@ REASONS: Final = {
     " copied; stop one of them",
     Refusal.SELF: "a node dials itself: its peer address is advertised by another member",
     Refusal.WRONG_MEMBER: "somebody else answers at this address",
+    Refusal.WRONG_CERTIFICATE: "the certificate is not for the host of the peer address: nobody"
+    " could dial this node; give it a certificate for that host, or correct --raddr",
     Refusal.STOPPING: "this node is stopping",
 }
 """What people read about a refusal."""

@@ -24,9 +24,7 @@ from raftdb.errors import LocalProtocolError, RemoteProtocolError
 from raftdb.peer.boxes import BoxProtocol
 from raftdb.peer.commands import Hello, Ping, SnapshotChunk
 from raftdb.peer.hello import (
-    REASONS,
     HelloFacts,
-    HelloRefused,
     Kind,
     LocalMember,
     Refusal,
@@ -39,6 +37,8 @@ from raftdb.peer.hello import (
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.outbox import ByteTransport, Outbox
 from raftdb.peer.pulse import Pulse
+from raftdb.peer.refusals import refused
+from raftdb.peer.tongues import tls_trouble
 from raftdb.raft.messages import Message
 from raftdb.raft.types import MemberID
 
@@ -131,9 +131,18 @@ class PeerConnection(BoxProtocol):
         return self.facts.member
 
     @property
-    def peer(self) -> str:
-        """A name for the log: the member if known, else where the connection comes from."""
-        return self.origin if self._facts is None else str(self._facts.member)
+    def certificate(self) -> object | None:
+        """What the other side has shown and TLS has found good; None where there is none."""
+        shown = getattr(self.wire, "getPeerCertificate", None)
+        return None if shown is None else shown()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether there is more to the other side than its own word.
+
+        We dialled it at the address that our membership has, or it has shown a certificate.
+        """
+        return self.expected is not None or self.certificate is not None
 
     @property
     def origin(self) -> str:
@@ -226,6 +235,11 @@ class PeerConnection(BoxProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let everybody know."""
+        trouble = tls_trouble(reason.value)
+        if trouble is not None:
+            reason = Failure(trouble)
+            if self._violation is None:  # TLS may have said more than that it failed
+                self.distrust(trouble)
         super().connectionLost(reason)
         self._leave()
         self._state = State.CLOSED
@@ -269,9 +283,14 @@ class PeerConnection(BoxProtocol):
     def violated(self, error: Exception) -> None:
         """End the connection and tell why."""
         if not self.is_closing:
+            self.distrust(error)
+            self.abort()
+
+    def distrust(self, error: Exception) -> None:
+        """Hear why the other side is not believed; TLS itself says so and ends the connection."""
+        if not self.is_closing:
             self._violation = error
             self._host.violated(self, error)
-            self.abort()
 
     # -- Hello
 
@@ -285,7 +304,7 @@ class PeerConnection(BoxProtocol):
         facts = read_answer(answer, kind)
         refusal = await self._judge(facts)
         if refusal is not None:
-            raise HelloRefused(refusal, f"{facts.member} answered: {REASONS[refusal]}")
+            raise refused(self._host.local, facts, refusal)
         self._open()
 
     async def _hear_hello(self, arguments: dict[str, object]) -> dict[str, object]:

@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 
 from raftdb.peer.dialer import Dialer
 from raftdb.peer.hello import (
-    REASONS,
     HelloFacts,
     HelloRefused,
     Kind,
@@ -29,6 +28,7 @@ from raftdb.peer.intake import SnapshotIntake
 from raftdb.peer.journal import Journal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
+from raftdb.peer.refusals import answered, refused
 from raftdb.peer.registry import Registry
 from raftdb.peer.routing import kind_of
 from raftdb.peer.snapshots import SnapshotFiles, SnapshotSender
@@ -61,6 +61,9 @@ class PeerTransport:
     :param files: snapshot files
     :param limits: of everything on the wire
     :param rng: for the jitter of redials
+    :param check: given what a Hello says and the certificate its sender has shown, if any; raises
+        RemoteProtocolError where no member can be called or live so, and HelloRefused where the
+        certificate is another's
     :param deliver: takes messages that have arrived
     :param unreachable: told that something for a member was dropped, or may have been
     :param snapshot_sent: told the outcome of each InstallSnapshot that was sent
@@ -81,6 +84,7 @@ class PeerTransport:
         files: SnapshotFiles,
         limits: PeerLimits,
         rng: Random,
+        check: Callable[[HelloFacts, object | None], None],
         deliver: Callable[[Sequence[Message]], None],
         unreachable: Callable[[MemberID], None],
         snapshot_sent: Callable[[MemberID, bool], None],
@@ -94,13 +98,14 @@ class PeerTransport:
         self._endpoint = endpoint
         self._limits = limits
         self._rng = rng
+        self._check = check
         self._deliver = deliver
         self._unreachable = unreachable
         self._hello_seen = hello_seen
         self._link_lost = link_lost
         self._is_removed = is_removed
         self._told_removed = told_removed
-        self._journal = Journal()
+        self._journal = Journal(clock.seconds)
         self._registry = Registry(limits.ping_timeout_s)
         self._peers: dict[MemberID, str] = {}
         self._dialers: dict[MemberID, list[Dialer]] = {}
@@ -200,11 +205,12 @@ class PeerTransport:
 
     def opened(self, connection: PeerConnection) -> None:
         """Hear that a connection carries messages from now on."""
+        member = connection.member
         if connection.facts.dialled:
-            self._journal.over(connection.peer)
+            self._journal.over(str(member))
         is_control = connection.facts.kind is Kind.CONTROL
-        if is_control and len(self._controls(connection.member)) == 1:
-            self._journal.connected(connection.peer)
+        if is_control and len(self._controls(member)) == 1:
+            self._journal.connected(str(member), is_member=member in self._peers)
 
     def delivered(self, connection: PeerConnection, messages: list[Message]) -> None:
         """Take messages from a member."""
@@ -222,7 +228,7 @@ class PeerTransport:
         """Hear why a connection is ended."""
         is_attempt = connection.expected is not None and not connection.was_open
         if not is_attempt:  # else its dialler tells
-            self._journal.trouble(connection.peer, error)
+            self._complain(connection, error, connection.was_open)
 
     def lost(self, connection: PeerConnection, reason: Failure) -> None:
         """Forget a connection; whatever it held may be lost."""
@@ -233,30 +239,53 @@ class PeerTransport:
         if connection.was_open:
             self._drop(connection.member)
             is_control = connection.facts.kind is Kind.CONTROL
-            if is_control and was_known and not self._controls(connection.member):
-                self._journal.lost(connection.peer, reason.getErrorMessage())
+            member = connection.member
+            if is_control and was_known and not self._controls(member):
+                why = reason.getErrorMessage()
+                self._journal.lost(str(member), why, is_member=member in self._peers)
 
     # -- inside
 
     async def _admit(self, connection: PeerConnection, facts: HelloFacts) -> Refusal | None:
         # Whether our membership knows the caller does not matter: a node that lags has to answer the
         # vote request of a newer member, or nobody is elected. Only the removed are refused [11].
+        refusal = self._judge(connection, facts)
+        if refusal is None:
+            refusal = await self._registry.admit(connection, facts)
+        if connection.is_closing:
+            return refusal  # it has gone meanwhile, and what it said may be old
+        if refusal is not None and not facts.dialled:  # else its dialler tells
+            known = facts.cluster_id == self._local.cluster_id
+            self._complain(connection, refused(self._local, facts, refusal), known)
+        self._hello_seen(facts, refusal)
+        return refusal
+
+    def _judge(self, connection: PeerConnection, facts: HelloFacts) -> Refusal | None:
+        """Say why not, as far as it can be said at once."""
         refusal = judge(self._local, facts)
+        try:
+            self._check(facts, connection.certificate)
+        except HelloRefused as error:
+            refusal = refusal or error.refusal
         if refusal is None and self._stopped:
             refusal = Refusal.STOPPING
         if refusal is None and self._is_removed(facts.member):
             refusal = Refusal.REMOVED
         if refusal is None and connection.expected not in {None, facts.member}:
             refusal = Refusal.WRONG_MEMBER
-        if refusal is None:
-            refusal = await self._registry.admit(connection, facts)
-        if refusal is not None:
-            # A stranger chooses its name, and could choose a new one for each line of the log.
-            known = facts.cluster_id == self._local.cluster_id
-            peer = str(facts.member) if known else connection.origin
-            self._journal.trouble(peer, HelloRefused(refusal, REASONS[refusal]))
-        self._hello_seen(facts, refusal)
         return refusal
+
+    def _complain(self, connection: PeerConnection, error: Exception, known: bool) -> None:
+        """Tell the log what is wrong with who called.
+
+        :param known: whether its name can be used. A stranger chooses its own, and could choose a
+            new one for each line; so a name is used only where it is a member's
+        """
+        proven = connection.is_proven
+        if known and connection.member in self._peers:
+            self._journal.trouble(str(connection.member), error, proven=proven)
+        else:
+            self._journal.stranger(connection.origin, error, proven=proven)
 
     def _controls(self, member: MemberID) -> list[PeerConnection]:
         """Return the control connections to and from ``member``."""
@@ -297,7 +326,8 @@ class PeerTransport:
         )
 
     def _not_connected(self, member: MemberID, error: Exception) -> None:
-        self._journal.trouble(str(member), error)
+        told = answered(member, self._peers.get(member, "its address"), error)
+        self._journal.trouble(str(member), told)
         if isinstance(error, HelloRefused) and error.refusal is Refusal.REMOVED and error.remote:
             self._told_removed()
 

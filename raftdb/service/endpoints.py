@@ -8,13 +8,23 @@ from __future__ import annotations
 import re
 import socket
 from string import Formatter
+from typing import cast
 
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import TCP4ClientEndpoint, clientFromString
+from twisted.internet.interfaces import (
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 
 from raftdb.errors import InvalidRequest
 from raftdb.membership import split_address
+from raftdb.service.dialling import EveryAddress
 from raftdb.service.prompt import prompt_reactor
+
+EVERY_ADDRESS = "tcp:host={host}:port={port}"
+"""How peers are dialled where nobody wants it otherwise."""
 
 _DESCRIPTION = re.compile(r"(tcp|tcp4|tcp6|ssl|tls|unix|systemd|fd|haproxy):.+", re.DOTALL)
 _PORT_ONLY = re.compile(r":([0-9]{1,5})")
@@ -74,16 +84,32 @@ def check_dial_template(template: str) -> str:
     return template
 
 
-def dial(reactor: object, template: str, address: str) -> IStreamClientEndpoint:
+def dial(
+    reactor: object, template: str, address: str, *, pace_s: float = 0.05
+) -> IStreamClientEndpoint:
     """Return the endpoint that reaches the peer at ``address``.
 
-    :param template: as checked by :func:`check_dial_template`
+    :param template: as checked by :func:`check_dial_template`; with :data:`EVERY_ADDRESS` a name is
+        dialled at all of its addresses, any other does what Twisted does with it
     :param address: ``host:port``
+    :param pace_s: after which the next of several addresses is tried
     """
     host, port = split_address(address)
+    if template == EVERY_ADDRESS and not _is_ip(host):
+        return EveryAddress(
+            cast("IReactorTime", reactor),
+            cast("IReactorPluggableNameResolver", reactor),
+            host,
+            endpoint=lambda ip: TCP4ClientEndpoint(prompt_reactor(reactor), ip, port),
+            pace_s=pace_s,
+        )
     description = template.format(host=_escaped(host), port=port)
     endpoint: IStreamClientEndpoint = clientFromString(prompt_reactor(reactor), description)
     return endpoint
+
+
+def _is_ip(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
 
 
 def _escaped(host: str) -> str:

@@ -20,13 +20,11 @@ from raftdb.membership import (
     KnownMember,
     Membership,
     Options,
-    hex128,
 )
 from raftdb.peer.hello import PROTOCOL_MAX, PROTOCOL_MIN, HelloFacts, Refusal
 from raftdb.peer.snapshots import SnapshotFiles
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.config import Config
-from raftdb.raft.types import MemberID
 from raftdb.replica import Options as ReplicaOptions
 from raftdb.replica import Replica
 from raftdb.service.admission import FEATURE_LEVEL_MAX, envelope, own_record
@@ -85,7 +83,6 @@ class Parts:
         self._wire = wire
         self._rng = rng
         self._boot = boot
-        self._alarmed: set[MemberID] = set()
         self.transport = self._make_transport(on_removed)
         self.replica = self._make_replica(die)
         self.database = Database(
@@ -127,6 +124,7 @@ class Parts:
             files=cast("SnapshotFiles", self.storage),  # it fits, but Deferred is invariant
             limits=peer_limits(self._settings),
             rng=self._rng,
+            check=self._wire.check,
             deliver=lambda messages: self.replica.deliver(messages),
             unreachable=lambda member: self.replica.report_unreachable(member),
             snapshot_sent=lambda member, ok: self.replica.report_snapshot(member, ok),
@@ -228,25 +226,6 @@ class Parts:
         return unready(self.replica, self.machine, 2 * self._settings.election_timeout_s)
 
     def _hello_seen(self, facts: HelloFacts, refusal: Refusal | None) -> None:
-        if refusal is Refusal.WRONG_CLUSTER:
-            self._alarm(facts)
-        elif refusal is None and not facts.dialled:
+        if refusal is None and not facts.dialled:
             # An answer to our own Hello names only the protocol it chose, not all it speaks.
             self.caretaker.seen(sighting(facts))
-
-    def _alarm(self, facts: HelloFacts) -> None:
-        """Tell of a second cluster that believes this node to be its own; both refuse the other."""
-        known = facts.expected
-        if known is None or known.id != self.member.id or facts.member in self._alarmed:
-            return
-        self._alarmed.add(facts.member)
-        self._log.critical(
-            "two clusters claim {name}: {peer} of cluster {theirs} knows it as {known}, but it"
-            " belongs to cluster {ours}. If its disk was replaced, stop it, empty its directory and"
-            " start it with --join and the address of a member of {theirs}",
-            name=self.member.id,
-            peer=facts.member,
-            theirs=hex128(facts.cluster_id),
-            known=known,
-            ours=hex128(self.storage.identity.cluster_id),
-        )

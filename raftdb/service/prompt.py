@@ -81,7 +81,7 @@ class _PromptReactor:
         port: int,
         factory: ClientFactory,
         timeout: float = 30,
-        bindAddress: tuple[str, int] | None = None,  # noqa: N803  # Twisted's name
+        bindAddress: tuple[str, int] | None = None,  # Twisted's name
     ) -> Connector:
         """Dial, as the reactor does."""
         connector = _PromptConnector(host, port, factory, timeout, bindAddress, self._reactor)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from raftdb.errors import InvalidRequest
 from raftdb.membership import check_address, check_id
-from raftdb.service.endpoints import check_dial_template, listen_description
+from raftdb.service.endpoints import EVERY_ADDRESS, check_dial_template, listen_description
 from raftdb.storage import StorageLimits
 
 KiB = 1024
@@ -94,7 +94,7 @@ class Settings:
     http_listen: str = ""
     raft_listen: str = ""
     peer_tls: Path | None = None
-    raft_dial: str = "tcp:host={host}:port={port}"
+    raft_dial: str = EVERY_ADDRESS
     join: tuple[str, ...] = ()
     join_timeout_s: float = 60.0
     heartbeat_ms: int = 100

@@ -8,8 +8,8 @@ from random import Random
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
 
-from raftdb.errors import StorageError
-from raftdb.membership import split_address
+from raftdb.errors import InvalidRequest, RemoteProtocolError, StorageError
+from raftdb.membership import check_address, check_id, split_address
 from raftdb.peer.hello import HelloFacts, LocalMember, Refusal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.snapshots import SnapshotFile, SnapshotReceiver
@@ -31,16 +31,50 @@ class Wire:
     def __init__(self, reactor: object, settings: Settings) -> None:
         self._reactor = reactor
         self._template = settings.raft_dial
-        self._tls = PeerTLS(settings.peer_tls) if settings.peer_tls else None
+        # Four addresses within the two heartbeats that an attempt may take.
+        self._pace_s = settings.heartbeat_s / 2
+        self._tls = self._proving(settings)
+
+    @staticmethod
+    def _proving(settings: Settings) -> PeerTLS | None:
+        if settings.peer_tls is None:
+            return None
+        return PeerTLS(settings.peer_tls, split_address(settings.raft_address).host)
 
     def dial(self, address: str) -> IStreamClientEndpoint:
         """Return the endpoint that reaches the peer at ``host:port``."""
-        endpoint = dial(self._reactor, self._template, address)
+        endpoint = dial(self._reactor, self._template, address, pace_s=self._pace_s)
         return self._tls.dial(endpoint, split_address(address).host) if self._tls else endpoint
+
+    def check(self, facts: HelloFacts, certificate: object | None) -> None:
+        """Insist that a Hello names what can be a member, and only a host that it can prove.
+
+        :param certificate: what the caller has shown
+        :raises RemoteProtocolError: an id or an address is none
+        :raises HelloRefused: the certificate is for another host than the caller's peer address
+        """
+        check_names(facts)
+        if self._tls is not None and certificate is not None and not facts.dialled:
+            self._tls.check_caller(certificate, split_address(facts.raft_address).host)
 
     def listen(self, factory: IProtocolFactory) -> IProtocolFactory:
         """Return what is to answer on the port that peers dial."""
         return self._tls.listen(factory) if self._tls else factory
+
+
+def check_names(facts: HelloFacts) -> None:
+    """Insist that a Hello says nothing that could not stand in a table of members, or in a log.
+
+    :raises RemoteProtocolError: naming what is wrong
+    """
+    try:
+        check_id(facts.member.id)
+        check_address(facts.raft_address)
+        check_address(facts.http_address)
+        if facts.expected is not None:
+            check_id(facts.expected.id)
+    except InvalidRequest as error:
+        raise RemoteProtocolError(f"a Hello: {error}") from error
 
 
 class NoSnapshotFiles:
@@ -82,6 +116,7 @@ def listening_transport(
         files=NoSnapshotFiles(),
         limits=peer_limits(settings),
         rng=rng,
+        check=wire.check,
         deliver=lambda _: None,
         unreachable=lambda _: None,
         snapshot_sent=lambda _member, _ok: None,

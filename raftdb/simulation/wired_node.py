@@ -29,6 +29,7 @@ from raftdb.raft.types import ConfChange, ConfChangeKind, MemberID
 from raftdb.replica import Replica
 from raftdb.replica.seams import Transport
 from raftdb.service.watch import PeerWatch, announced, sighting
+from raftdb.service.wire import check_names
 from raftdb.simulation.clock import NodeClock, UnwatchedClock
 from raftdb.simulation.directory import SimulatedDirectory
 from raftdb.simulation.node import Machinery, SimulatedNode
@@ -108,6 +109,7 @@ class WiredNode(SimulatedNode):
                 chunk_window=4,
             ),
             rng=rng,
+            check=lambda facts, _: check_names(facts),
             deliver=self._deliver_all,
             unreachable=lambda member: self.replica.report_unreachable(member),
             snapshot_sent=lambda member, ok: self.replica.report_snapshot(member, ok),

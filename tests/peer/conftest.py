@@ -17,12 +17,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from raftdb.errors import Compacted
-from raftdb.peer.hello import HelloFacts, Kind, LocalMember, Refusal
+from raftdb.peer.hello import HelloFacts, HelloRefused, Kind, LocalMember, Refusal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.messages import AppendEntries, Heartbeat, InstallSnapshot, Message
 from raftdb.raft.types import Entry, EntryID, MemberID, SnapshotMetadata
+from raftdb.service.wire import check_names
 from raftdb.simulation.wires import Wires
 
 CLUSTER = 0xC1
@@ -140,6 +141,7 @@ class Station:
             files=self.files,
             limits=town.limits,
             rng=Random(self.host),
+            check=self._check,
             deliver=self._delivered,
             unreachable=self.unreachable.append,
             snapshot_sent=lambda member, ok: self.snapshots_sent.append((member, ok)),
@@ -180,6 +182,11 @@ class Station:
             for kind in Kind:
                 for connection in self._connections(kind):
                     connection._clock.callLater(0.002, connection.abort)
+
+    def _check(self, facts: HelloFacts, certificate: object | None) -> None:
+        check_names(facts)
+        if certificate is not None and certificate != facts.raft_address:
+            raise HelloRefused(Refusal.WRONG_CERTIFICATE, "for another host")
 
     def _told_removed(self) -> None:
         self.told_removed += 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 
 from raftdb.codec import encode_messages
 from raftdb.errors import RemoteProtocolError
@@ -245,7 +246,7 @@ class TestLosingAndFinding:
 
     def test_remembered_troubles_are_bounded(self, logged: list[LogEvent]) -> None:
         """The oldest is forgotten, and told again when it comes back."""
-        journal = Journal()
+        journal = Journal(Clock().seconds)
         for number in range(2000):
             journal.trouble(f"peer {number}", RemoteProtocolError("no"))
         journal.trouble("peer 1999", RemoteProtocolError("no"))

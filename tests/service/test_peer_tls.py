@@ -19,7 +19,7 @@ class TestFiles:
 
     def test_are_read(self, tmp_path: Path) -> None:
         """As OpenSSL and most authorities write them."""
-        PeerTLS(Authority().issue(tmp_path))
+        PeerTLS(Authority().issue(tmp_path), "127.0.0.1")
 
     def test_may_hold_a_chain(self, tmp_path: Path) -> None:
         """Several authorities, and certificates between."""
@@ -28,7 +28,7 @@ class TestFiles:
         for name in ("ca.pem", "node.pem"):
             whole = (directory / name).read_bytes() + (other / "ca.pem").read_bytes()
             (directory / name).write_bytes(whole)
-        PeerTLS(directory)
+        PeerTLS(directory, "127.0.0.1")
 
     @pytest.mark.parametrize(
         ("spoil", "said"),
@@ -58,5 +58,5 @@ class TestFiles:
         directory = Authority().issue(tmp_path)
         spoil(directory)
         with pytest.raises(InvalidRequest) as caught:
-            PeerTLS(directory)
+            PeerTLS(directory, "127.0.0.1")
         assert said in str(caught.value)

@@ -26,12 +26,22 @@ class Authority:
         builder = self._builder(self._name, self._key).add_extension(constraints, critical=True)
         self._certificate = builder.sign(self._key, SHA256())
 
-    def issue(self, directory: Path, *, ip: str = "127.0.0.1", name: str = "node") -> Path:
-        """Write what a node needs that lives at ``ip``; return the directory."""
+    def issue(
+        self,
+        directory: Path,
+        *,
+        ip: str = "127.0.0.1",
+        name: str = "node",
+        days: tuple[float, float] = (-1, 30),
+    ) -> Path:
+        """Write what a node needs that lives at ``ip``; return the directory.
+
+        :param days: from now on, in which its certificate is valid
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ip))])
-        builder = self._builder(subject, key).add_extension(alternative, critical=False)
+        builder = self._builder(subject, key, days).add_extension(alternative, critical=False)
         certificate = builder.sign(self._key, SHA256())
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "ca.pem").write_bytes(self._certificate.public_bytes(Encoding.PEM))
@@ -42,7 +52,10 @@ class Authority:
         return directory
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        days: tuple[float, float] = (-1, 30),
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
@@ -51,6 +64,6 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=30))
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
         )

@@ -45,6 +45,11 @@ def untrusted(certificate: x509.Certificate, number: int) -> RemoteProtocolError
     if number == _NOT_YET_VALID:
         begins = _day(certificate.not_valid_before_utc)
         return Untimely(f"{whose} is not valid before {begins}; see to the clocks")
+    if certificate.subject == certificate.issuer:  # the end of the chain that was shown
+        return Foreign(
+            f"its certificate comes from {_name(certificate.subject)}, an authority that is not in"
+            f" ca.pem (OpenSSL's reason {number})"
+        )
     return Foreign(
         f"{whose}, issued by {_name(certificate.issuer)}, is signed by no authority in ca.pem"
         f" (OpenSSL's reason {number})"

@@ -100,6 +100,16 @@ class TestRefusing:
         assert caller.is_cut
         assert not a.transport.is_connected(X)
 
+    def test_a_certificate_for_another_host_is_refused(self, town: Town, call: Call) -> None:
+        """A member that nobody can dial back gets no entries, and so never a vote."""
+        a = town.build("a")
+        for shown, refused in (("y:1", b"wrong-certificate"), ("x:1", None)):
+            caller = call("a")
+            accepted = next(reversed(a.transport._accepted))
+            vars(accepted.wire)["getPeerCertificate"] = lambda shown=shown: shown
+            assert caller.hello().get(b"refused") == refused
+            assert a.transport.is_connected(X) is (refused is None)
+
     def test_a_node_without_a_cluster_hears_and_refuses(self, town: Town, call: Call) -> None:
         """Before it bootstraps it learns that others believe it to be a member [15]."""
         a = town.build("a", cluster=None)

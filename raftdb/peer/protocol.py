@@ -9,6 +9,7 @@ Knows its own state and nothing of other connections; what needs a wider view is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
@@ -342,6 +343,7 @@ class PeerConnection(BoxProtocol):
         self._pulse = Pulse(
             self._clock,
             idle_s=self._limits.stall_s / 4 if bulk else self._limits.heartbeat_s,
+            proof_s=math.inf if bulk else self._limits.election_timeout_s,
             patience_s=self._limits.stall_s if bulk else self._limits.ping_timeout_s,
             progress_counts=bulk,
             is_blocked=lambda: self._outbox is not None and self._outbox.is_paused,

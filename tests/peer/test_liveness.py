@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.protocols.amp import AmpBox
 
 from raftdb.peer.hello import Kind
 from raftdb.peer.pulse import Pulse
+from raftdb.raft.messages import AppendEntries, Heartbeat
+from raftdb.raft.types import MemberID
+from tests.peer.test_strangers import deliver
 
 if TYPE_CHECKING:
-    from tests.peer.conftest import Town
+    from raftdb.peer.protocol import PeerConnection
+    from tests.peer.conftest import Caller, Town
+
+    Call = Callable[..., Caller]
 
 
 class TestControl:
@@ -41,6 +50,40 @@ class TestControl:
             b.transport.send([town.heartbeat(b, a, number)])
             town.run(0.02)
         assert not b.transport.is_connected(a.member)
+
+    def test_a_deaf_peer_that_goes_on_speaking_is_ended(self, town: Town, call: Call) -> None:
+        """Only an answer counts: progress of any other kind comes from who may not hear us.
+
+        1. The way from a to x is broken; that from x to a is not. 2. x never gives up by itself.
+        3. If its heartbeats kept the connection, a would go on sending acknowledgements and votes
+        into it, and not over the one that x can hear.
+        """
+        a = town.build("a")
+        x = call("a")
+        x.hello()
+        begun_s = town.clock.seconds()
+        while not x.is_cut and town.clock.seconds() < begun_s + 5:
+            x.say(deliver(Heartbeat(MemberID("x", 1), a.member, 1, 0, 0, 1)))
+            town.run(0.01)
+        limits = town.limits
+        lasted_s = town.clock.seconds() - begun_s
+        at_best_s = limits.election_timeout_s + limits.ping_timeout_s
+        assert at_best_s <= lasted_s <= at_best_s + 2 * limits.heartbeat_s
+
+    def test_a_peer_that_answers_is_not(self, town: Town, call: Call) -> None:
+        """Whatever else it says, and even if it says nothing else."""
+        town.build("a")
+        x = call("a")
+        x.hello()
+        answered = 1  # the Hello's answer is no question
+        for _ in range(400):
+            town.run(0.01)
+            for box in x.answers()[answered:]:
+                answered += 1
+                assert box[b"_command"] == b"Ping"
+                x.say(AmpBox({b"_answer": box[b"_ask"]}).serialize())
+        assert not x.is_cut
+        assert answered > 10
 
     def test_ping_is_answered_while_the_disk_waits(self, town: Town) -> None:
         """A snapshot that waits for its fsync costs no connection."""
@@ -94,6 +137,55 @@ class TestBulk:
         town.run(1.2)
         assert a.transport._registry.find(b.member, Kind.BULK) is not before
         assert a.unreachable == [b.member]
+
+
+class TestLargeFramesThatNeverPass:
+    """A wrong MTU on the way: heartbeats and Pings pass, what is larger does not.
+
+    What the transport makes of it: within max(2 s, 4 T) and a third the bulk connection ends, the
+    member is reported unreachable, and so again with every try. Nothing else shows it: the next
+    connection is open at once, and control is well all the time.
+    """
+
+    def test_are_reported_again_and_again(self, town: Town) -> None:
+        """Also where the kernel takes all of it, so that nothing ever waits here."""
+        a, b = town.meet("a", "b")
+        begun_s = town.clock.seconds()
+        reports: list[float] = []
+        for _ in range(120):
+            # What is small passes in both directions, Hello and Pings of bulk as well.
+            for each in a.transport._registry.of(b.member):
+                if each.facts.kind is Kind.BULK and each.is_open:
+                    _hold_what_is_large(each)
+            a.transport.send([town.append(a, b, bytes(30_000)), town.heartbeat(a, b)])
+            town.run(0.1)
+            if len(a.unreachable) > len(reports):
+                reports.append(town.clock.seconds() - begun_s)
+        assert set(a.unreachable) == {b.member}
+        assert reports[0] <= town.limits.stall_s * 4 / 3 + 0.2
+        gaps = [after - before for before, after in pairwise(reports)]
+        assert len(reports) >= 4
+        assert max(gaps) <= town.limits.stall_s * 4 / 3 + 0.4
+        assert not any(isinstance(each, AppendEntries) for each in b.delivered)
+        heartbeats = [each for each in b.delivered if isinstance(each, Heartbeat)]
+        assert len(heartbeats) == 120, "control is well"
+        assert a.transport.is_connected(b.member)
+
+
+def _hold_what_is_large(connection: PeerConnection) -> None:
+    """Let nothing pass once a large piece was written, as TCP does that sends it again for ever."""
+    wire: Any = connection.wire
+    if "write" in vars(wire):
+        return
+    passes = wire.write
+
+    def write(data: bytes) -> None:
+        if len(data) > 1_400:
+            vars(wire)["write"] = lambda _: None
+        else:
+            passes(data)
+
+    vars(wire)["write"] = write
 
 
 class TestPulse:

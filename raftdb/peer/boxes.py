@@ -30,6 +30,8 @@ from raftdb.peer.tongues import speaks_otherwise
 _PREFIX_BYTES: Final = 2
 _VALUE_BYTES_MAX: Final = 65_535
 _ASK_BYTES_MAX: Final = 16
+_PAIRS_MAX: Final = 1024
+"""Of a box: the largest of ours has 150, and a million small ones would take 200 MB and a second."""
 
 
 class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
@@ -50,6 +52,7 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._asks_max = asks_max
         self._asks = 0
         self._box_bytes = 0
+        self._pairs = 0
         self._outbox: Outbox | None = None
         self.wire: ByteTransport | None = None
 
@@ -142,13 +145,16 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def proto_init(self, string: bytes) -> str:
         """Begin a box."""
-        self._box_bytes = 0
+        self._box_bytes = self._pairs = 0
         state: str = super().proto_init(string)
         return state
 
     def proto_key(self, string: bytes) -> str:
         """Take a key, or the end of the box."""
         self._count(string)
+        self._pairs += 1
+        if self._pairs > _PAIRS_MAX:
+            raise RemoteProtocolError(f"a box of more than {_PAIRS_MAX} pairs")
         state: str = super().proto_key(string)
         # The length of a value is judged before the value is awaited, so a box that would be too
         # large is never collected.

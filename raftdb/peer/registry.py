@@ -46,22 +46,14 @@ class Registry:
         Two processes run with one (id, incarnation) when a data directory was copied. Both would
         vote, and one vote would count twice. The older one wins if it answers; a restarted node is
         not kept waiting for longer than a Ping takes to fail.
-
-        A caller that has gone by then was perhaps the older one itself:
-
-        1. An old process says Hello and waits, for one still older is being asked.
-        2. It is killed, and its successor is admitted.
-        3. The successor is alive, and no duplicate of anybody.
         """
         while older := [each for each in self.of(facts.member) if each.facts.boot != facts.boot]:
             alive = await gatherResults([each.answers_ping(self._ping_timeout_s) for each in older])
             if any(alive):
-                return None if connection.is_closing else Refusal.DUPLICATE
+                return Refusal.DUPLICATE
             for each in older:
                 self.forget(each)
                 each.abort()
-            if connection.is_closing:
-                return None
         if not connection.is_closing:
             self._count_in(connection, facts)
         return None

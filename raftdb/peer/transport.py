@@ -110,6 +110,7 @@ class PeerTransport:
         self._peers: dict[MemberID, str] = {}
         self._dialers: dict[MemberID, list[Dialer]] = {}
         self._accepted: dict[PeerConnection, None] = {}
+        self._strangers: dict[PeerConnection, None] = {}
         self._dropped: dict[MemberID, None] = {}
         self._dropped_call: IDelayedCall | None = None
         self._running = False
@@ -205,6 +206,7 @@ class PeerTransport:
 
     def opened(self, connection: PeerConnection) -> None:
         """Hear that a connection carries messages from now on."""
+        self._strangers.pop(connection, None)
         member = connection.member
         if connection.facts.dialled:
             self._journal.over(str(member))
@@ -233,6 +235,7 @@ class PeerTransport:
     def lost(self, connection: PeerConnection, reason: Failure) -> None:
         """Forget a connection; whatever it held may be lost."""
         self._accepted.pop(connection, None)
+        self._strangers.pop(connection, None)
         self._intake.lost(connection)
         was_known = connection in self._registry
         self._registry.forget(connection)
@@ -292,15 +295,23 @@ class PeerTransport:
         return [each for each in self._registry.of(member) if each.facts.kind is Kind.CONTROL]
 
     def _accept(self) -> PeerConnection | None:
-        if self._stopped or len(self._accepted) >= self._limits.connections_max:
+        if self._stopped or self._is_full():
             return None
-        strangers = [each for each in self._accepted if not each.was_open]
-        if len(strangers) >= self._limits.strangers_max:
-            # The oldest has had the most time for its Hello; a peer needs one round trip.
-            strangers[0].abort()
+        if len(self._strangers) >= self._limits.strangers_max:
+            # The oldest has had the most time for its Hello; a peer needs one round trip. Its end
+            # comes in another pass, and many may be accepted in this one.
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.abort()
         connection = PeerConnection(self._clock, self._limits, self)
-        self._accepted[connection] = None
+        self._accepted[connection] = self._strangers[connection] = None
         return connection
+
+    def _is_full(self) -> bool:
+        limit = self._limits.connections_max
+        return len(self._accepted) >= limit and limit <= sum(
+            not each.is_closing for each in self._accepted
+        )
 
     def _dial(self, member: MemberID) -> None:
         assert self._local.cluster_id is not None, "a node without a cluster dials nobody"

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
+    IListeningPort,
     IProtocolFactory,
     IProtocolNegotiationFactory,
 )
@@ -33,7 +34,14 @@ Twisted's default is 50. When a service with hundreds of connections comes to a 
 would drop the rest of them, and each would try again after 0.2 s, 0.6 s, more than a second.
 """
 
-LAST_ACCEPTS = 100
+ACCEPTS_MAX = 16
+"""How many connections are accepted in one pass of the reactor.
+
+Twisted accepts a hundred, and twenty more with each pass that finds as many: under a flood of
+connections single passes grew to half a second, and heartbeats waited behind them.
+"""
+
+LAST_ACCEPTS = BACKLOG // ACCEPTS_MAX
 """How often the port's queue is looked into before it is closed."""
 
 
@@ -66,6 +74,7 @@ class Door(Factory):
             endpoint = serverFromString(reactor, description)
             self._port = cast("Port", await endpoint.listen(self))
             make_prompt(self._port)
+            _accept_few(self._port)
             if "backlog=" not in description and isinstance(self._port, Port):
                 self._port.socket.listen(BACKLOG)
             hand_on(reactor)
@@ -120,6 +129,18 @@ class Door(Factory):
         if self._behind is not None:
             self._behind.doStop()
             self._behind = None
+
+
+def _accept_few(port: IListeningPort) -> None:
+    if not isinstance(port, Port):
+        return
+    accept = port.doRead
+
+    def accept_few() -> object:
+        port.numberAccepts = min(port.numberAccepts, ACCEPTS_MAX)
+        return accept()
+
+    vars(port)["doRead"] = accept_few
 
 
 def _is_hidden(written: str, bound: str) -> bool:

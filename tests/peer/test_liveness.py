@@ -6,10 +6,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.protocols.amp import AmpBox
 
+from raftdb.errors import Overloaded
 from raftdb.peer.hello import Kind
 from raftdb.peer.pulse import Pulse
 from raftdb.raft.messages import AppendEntries, Heartbeat
@@ -84,6 +85,21 @@ class TestControl:
                 x.say(AmpBox({b"_answer": box[b"_ask"]}).serialize())
         assert not x.is_cut
         assert answered > 10
+
+    def test_one_that_does_not_read_is_asked_at_once(self, town: Town, call: Call) -> None:
+        """What waits for it shows that something is wrong before its silence would."""
+        a = town.build("a")
+        x = call("a")
+        x.hello()
+        x.stop_reading()
+        heartbeat = Heartbeat(a.member, MemberID("x", 1), 1, 0, 0, 1)
+        while not any(each._outbox.is_paused for each in a.transport._accepted if each._outbox):
+            a.transport.send([heartbeat] * 100)
+        begun_s = town.clock.seconds()
+        while a.transport._accepted and town.clock.seconds() < begun_s + 5:
+            x.say(deliver(Heartbeat(MemberID("x", 1), a.member, 1, 0, 0, 1)))
+        lasted_s = town.clock.seconds() - begun_s
+        assert lasted_s <= town.limits.ping_timeout_s + town.limits.heartbeat_s + 0.02
 
     def test_ping_is_answered_while_the_disk_waits(self, town: Town) -> None:
         """A snapshot that waits for its fsync costs no connection."""
@@ -250,6 +266,58 @@ class TestPulse:
             pulse.progressed()
             clock.advance(0.02)
         assert len(pings) == 1
+
+    def test_who_speaks_and_answers_is_asked_now_and_then(self) -> None:
+        """Once per proof_s, not all the time."""
+        clock = Clock()
+        pings: list[float] = []
+
+        def ping() -> Deferred[dict[str, object]]:
+            pings.append(clock.seconds())
+            return succeed({})
+
+        pulse = self.pulse(clock, ping, proof_s=0.4)
+        for _ in range(400):
+            pulse.progressed()
+            clock.advance(0.01)
+        assert 7 <= len(pings) <= 10
+
+    def test_a_ping_that_cannot_be_sent_is_unanswered(self) -> None:
+        """There is no room for it: nobody reads."""
+        clock = Clock()
+        deaths: list[float] = []
+        self.pulse(
+            clock, lambda: fail(Overloaded("full")), dead=lambda: deaths.append(clock.seconds())
+        )
+        clock.pump([0.01] * 100)
+        assert [0.3 <= death <= 0.4 for death in deaths] == [True]
+
+    def test_patience_begins_with_the_ping(self) -> None:
+        """Not with the silence before it, which was nobody's fault."""
+        clock = Clock()
+        deaths: list[float] = []
+        self.pulse(
+            clock,
+            Deferred,
+            idle_s=0.5,
+            patience_s=1.0,
+            progress_counts=True,
+            dead=lambda: deaths.append(clock.seconds()),
+        )
+        clock.pump([0.01] * 400)
+        assert [1.5 <= death <= 1.8 for death in deaths] == [True]
+
+    def pulse(
+        self, clock: Clock, ping: Callable[[], Deferred[dict[str, object]]], **changed: Any
+    ) -> Pulse:
+        usual: dict[str, Any] = {
+            "idle_s": 0.1,
+            "patience_s": 0.2,
+            "progress_counts": False,
+            "is_blocked": lambda: False,
+            "dead": lambda: None,
+        }
+        return Pulse(clock, ping=ping, **(usual | changed))
 
     def deaths_under_traffic(self, *, progress_counts: bool) -> int:
         """Count deaths where a Ping stays unanswered while other bytes keep coming."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, formatEvent
 from twisted.protocols.amp import AmpBox
 
@@ -57,6 +58,18 @@ HOSTILE: dict[str, bytes] = {
         }
     ).serialize(),
 }
+
+
+class Slow(StringTransport):
+    """A connection whose end takes a pass of the reactor, as TCP's does."""
+
+    is_cut = False
+
+    def setTcpNoDelay(self, _: bool) -> None:  # noqa: N802  # Twisted's name
+        pass
+
+    def abortConnection(self) -> None:  # noqa: N802  # Twisted's name
+        self.is_cut = True
 
 
 class TestBeforeHello:
@@ -132,10 +145,22 @@ class TestBeforeHello:
         a = town.build("a")
         crowd = [call("a") for _ in range(town.limits.strangers_max + 20)]
         assert sum(not each.is_cut for each in crowd) == town.limits.strangers_max
+        assert [each.is_cut for each in crowd[:20]] == [True] * 20
         b = town.build("b")
         b.transport.update_peers({a.member: "a:1"})
         town.run(0.05)
         assert b.transport.is_connected(a.member)
+
+    def test_crowds_that_come_at_once_do_not_either(self, town: Town) -> None:
+        """Hundreds in one pass of the reactor, before a single one of those cut off has ended."""
+        a = town.build("a")
+        wires = []
+        for _ in range(2 * town.limits.connections_max):
+            stranger = a.transport.factory.buildProtocol(None)
+            assert stranger is not None, "a member would be turned away as well"
+            wires.append(Slow())
+            stranger.makeConnection(wires[-1])
+        assert sum(not wire.is_cut for wire in wires) == town.limits.strangers_max
 
     def test_connections_are_capped(self, town: Town, call: Call) -> None:
         """Beyond the limit nobody is let in."""
@@ -211,6 +236,18 @@ class TestAfterHello:
             caller.say(b"\x00\x09m%08d\xff\xff" % sent + bytes(65_535))
             sent += 65_548
         assert sent <= town.limits.box_bytes_max + 2 * 65_548
+
+    def test_pairs_are_capped_while_they_arrive(self, town: Town, call: Call) -> None:
+        """A million small ones fit into a box, and would take 200 MB."""
+        town.build("a")
+        caller = call("a")
+        caller.hello()
+        sent = 0
+        while not caller.is_cut and sent < 100_000:
+            many = range(sent, sent + 500)
+            caller.say(b"".join(b"\0\3" + each.to_bytes(3, "big") + b"\0\0" for each in many))
+            sent += 500
+        assert sent <= 2_000
 
     def test_who_does_not_read_its_answers_is_cut_off(self, town: Town, call: Call) -> None:
         """Answers wait in the same bounded outbox as everything else."""

@@ -269,6 +269,25 @@ class TestLosingAndFinding:
         assert len(lines) == 2, lines
 
 
+class TestTheWay:
+    """Which connection a message takes."""
+
+    @pytest.mark.parametrize("kind", list(Kind))
+    def test_is_our_own_connection_while_it_is_open(self, town: Town, kind: Kind) -> None:
+        """Then the peer's; never one that is being closed."""
+        a, b = town.meet("a", "b")
+        registry = a.transport._registry
+        ours = registry.find(b.member, kind)
+        assert ours is not None
+        assert ours.facts.dialled
+        ours.close()
+        theirs = registry.find(b.member, kind)
+        assert theirs is not None
+        assert not theirs.facts.dialled
+        theirs.close()
+        assert registry.find(b.member, kind) is None
+
+
 class TestPeers:
     """update_peers() says who is dialled."""
 

@@ -39,6 +39,7 @@ class Journal:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._troubles: dict[tuple[str, str], None] = {}
+        self._up: set[str] = set()
         self._strangers: dict[tuple[str, str], None] = {}
         self._strangers_since_s = seconds()
 
@@ -72,12 +73,15 @@ class Journal:
 
     def connected(self, peer: str, *, is_member: bool = True) -> None:
         """Tell that ``peer`` can be reached; of others than members within their 64 lines."""
-        if is_member or self._may_tell(peer, "connected"):
+        # One connection may replace another, and then the log says so already.
+        if peer not in self._up and (is_member or self._may_tell(peer, "connected")):
+            self._up.add(peer)
             self._log.info("{peer}: connected", peer=_plain(peer))
 
-    def lost(self, peer: str, why: str, *, is_member: bool = True) -> None:
-        """Tell that ``peer`` cannot be reached any more; of others within their 64 lines."""
-        if is_member or self._may_tell(peer, "lost"):
+    def lost(self, peer: str, why: str) -> None:
+        """Tell that ``peer`` cannot be reached any more, if it was told that it can."""
+        if peer in self._up:
+            self._up.remove(peer)
             self._log.info("{peer}: no longer connected: {why}", peer=_plain(peer), why=_plain(why))
 
     def _tell(self, peer: str, error: Exception, *, proven: bool) -> None:

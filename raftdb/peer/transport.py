@@ -244,8 +244,7 @@ class PeerTransport:
             is_control = connection.facts.kind is Kind.CONTROL
             member = connection.member
             if is_control and was_known and not self._controls(member):
-                why = reason.getErrorMessage()
-                self._journal.lost(str(member), why, is_member=member in self._peers)
+                self._journal.lost(str(member), reason.getErrorMessage())
 
     # -- inside
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from twisted.logger import LogLevel, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from raftdb.peer.hello import Refusal
 from raftdb.peer.journal import STRANGERS_MAX, STRANGERS_S
@@ -180,6 +180,36 @@ class TestBounds:
         a.transport.update_peers({MemberID("b", 1): "b:1"})
         town.run(1)
         assert ["b#" in line for line in lines(logged)] == [True]
+
+
+class TestConnections:
+    """Who can be reached, as the log says it."""
+
+    def test_of_unknown_names_have_their_lines_together(self, town: Town, call: Call) -> None:
+        """Whoever knows the cluster may call itself anything, and come and go all day."""
+        a = town.build("a")
+        with capturedLogs() as events:
+            for number in range(300):
+                caller = call("a")
+                caller.hello(id=b"n%d" % number)
+                caller.protocol.transport.loseConnection()  # type: ignore[union-attr]  # it is open
+                town.run(0.01)
+        assert a.transport._journal._up == set()
+        assert len(events) <= 2 * STRANGERS_MAX + 1
+
+    def test_of_a_member_are_told_when_they_come_and_when_they_go(self, town: Town) -> None:
+        """Once each, whatever replaces whatever; also of one that came before it was a member."""
+        a, b = town.build("a"), town.build("b")
+        with capturedLogs() as events:
+            b.transport.update_peers({a.member: "a:1"})
+            town.run(0.1)
+            a.transport.update_peers({b.member: "b:1"})
+            town.run(0.1)
+            town.wires.kill("b")
+            town.run(0.5)
+        of_b = [line for line in map(str, map(formatEvent, events)) if line.startswith("b#")]
+        assert [line.split(":")[1] for line in of_b[:2]] == [" connected", " no longer connected"]
+        assert sum("connected" in line for line in of_b) == 2
 
 
 class TestAnOldProcess:

@@ -8,13 +8,15 @@ from contextlib import ExitStack
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.tcp import Port
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
-from raftdb.service.listening import Door
+from raftdb.service.listening import ACCEPTS_MAX, Door
 
 SHORT = "127.1"
 """A name as far as raftdb can tell; every resolver takes it for 127.0.0.1, asking nobody."""
@@ -72,3 +74,38 @@ class TestACrowd:
         """An operator's own word in the description counts."""
         with pytest.raises(TimeoutError):
             self.come("tcp:0:backlog=1:interface=127.0.0.1", patience_s=0.3)
+
+
+class Counting(Factory):
+    """Counts whom it lets in."""
+
+    noisy = False
+    count = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # Twisted's name
+        del addr
+        self.count += 1
+        return Protocol()
+
+
+class TestAFlood:
+    """More connections than a pass of the reactor can take."""
+
+    def test_is_taken_a_few_at_a_time(self) -> None:
+        """However long it lasts: what else happens in a pass does not wait for all of them."""
+        reactor = SelectReactor()
+        door, inside = Door("peers"), Counting()
+        Deferred.fromCoroutine(door.open(reactor, "tcp:0:interface=127.0.0.1"))
+        door.lead_to(inside)
+        (port,) = [one for one in reactor.getReaders() if isinstance(one, Port)]
+        address = ("127.0.0.1", port.getHost().port)
+        with ExitStack() as held:
+            held.callback(port.connectionLost, Failure(ConnectionDone()))
+            for _ in range(10 * ACCEPTS_MAX):
+                held.enter_context(socket.create_connection(address, timeout=5))
+            for passes in range(1, 11):
+                port.doRead()
+                assert inside.count == passes * ACCEPTS_MAX
+            for one in reactor.removeAll():
+                if one is not port:
+                    one.connectionLost(Failure(ConnectionDone()))

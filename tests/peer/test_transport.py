@@ -500,6 +500,7 @@ class TestSnapshots:
         a.transport.send([town.install(a, b, index=10)])
         town.run(0.01)
         assert a.snapshots_sent == []
+        assert [file.is_closed for file in a.files.opened] == [True, False], "one at a time"
         b.files.release()
         town.run(0.3)
         assert a.snapshots_sent == [(b.member, True)]

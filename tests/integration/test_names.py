@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from twisted.protocols.amp import AmpBox
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Cluster, Daemon
@@ -54,3 +58,43 @@ class TestNames:
             re.search(rf"the leader is gone: term=\d+ leader={dead.name}", one.log)
             for one in cluster.running
         )
+
+    def test_cannot_write_lines_of_their_own(self, cluster: Cluster) -> None:
+        """Neither a directory's nor a stranger's: one event is one line, in what twistd writes."""
+        one = cluster.node()
+        one.directory = "data\nraftdb stops: all data lost\x1b[2J"
+        one.start()
+        cluster.leader()
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", one.raft_port), 10.0) as stranger:
+                stranger.sendall(_hello(one.name, "n2\nraftdb stops: all data lost"))
+                with suppress(ConnectionResetError):
+                    assert stranger.recv(1) == b""
+        assert "data=" in one.log
+        assert "\\nraftdb stops: all data lost\\x1b[2J" in one.log
+        lines = one.log.splitlines()
+        assert [line for line in lines if line.lstrip().startswith("raftdb stops")] == []
+        assert sum("stranger at" in line for line in lines) == 1
+
+
+def _hello(to: str, name: str) -> bytes:
+    """A Hello of another cluster, by a node of any name."""
+    some = bytes(15) + b"\x01"
+    said = {
+        "_command": b"Hello",
+        "_ask": b"1",
+        "protocol_min": b"1",
+        "protocol_max": b"1",
+        "cluster": some,
+        "id": name.encode(),
+        "incarnation": some,
+        "boot": b"1",
+        "raft_address": b"n2:1",
+        "http_address": b"n2:2",
+        "feature_level": b"1",
+        "kind": b"control",
+        "expected_id": to.encode(),
+        "expected_incarnation": some,
+    }
+    encoded: bytes = AmpBox({key.encode(): value for key, value in said.items()}).serialize()
+    return encoded

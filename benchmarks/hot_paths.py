@@ -323,7 +323,7 @@ def _save(batch: int) -> Callable[[Path], Path_]:
         limits = StorageLimits(free_bytes_min=0)
         at = DataDirectory.open(RealFileSystem(), str(directory / f"log{batch}"))
         at.create(Identity("a", 1, 1), limits=limits)
-        storage = at.recover(run=run_here, fill=run_here, limits=limits)
+        storage = at.recover(run=run_here, fill=run_here, crash=print, limits=limits)
         indexes, data = count(storage.log.last_index() + 1), envelope(1)
 
         def run(times: int) -> None:

@@ -149,7 +149,10 @@ class Node(Service):
 
     def _build(self, data: DataDirectory, wire: Wire) -> Parts:
         storage = data.recover(
-            run=self._writer.run, fill=self._filler.run, limits=self._settings.storage_limits
+            run=self._writer.run,
+            fill=self._filler.run,
+            crash=self._die,
+            limits=self._settings.storage_limits,
         )
         return Parts(
             self._reactor,

@@ -1,5 +1,7 @@
 """What a disk does to synced data, once in a while: bits flip, a write lands somewhere else, one is lost.
 
+And what people and repairs of a file system do to it: the log's last segment is gone.
+
 Only damage that a start must notice: to batches of the log behind which there are others. (The loss
 of the last one cannot be told from a torn write by one node alone.) The power is off meanwhile.
 """
@@ -13,7 +15,13 @@ from raftdb.errors import StorageError
 from raftdb.simulation.disk import SECTOR_BYTES, LossyDisk
 from raftdb.storage.batch import read_header
 from raftdb.storage.recovery import read_log
-from raftdb.storage.segment import HEADER_BYTES, Owner, decode_header, segment_number
+from raftdb.storage.segment import (
+    HEADER_BYTES,
+    Owner,
+    decode_header,
+    segment_name,
+    segment_number,
+)
 
 
 class _Extent(NamedTuple):
@@ -80,6 +88,23 @@ class LogDamage:
         content[at : at + len(stray)] = stray
         self._disk.overwrite(path, bytes(content))
         return f"{told} is at {at} of {path}"
+
+    def behead(self) -> str | None:
+        """Remove the last segment; return its name.
+
+        :returns: None where the log is bad already, or the disk does not know yet that the segment
+            was begun: then a log without it looks like one that never went further
+        """
+        try:
+            log = read_log(self._disk, self._directory, self._owner)
+        except StorageError:
+            return None
+        if log.mark != log.header.number:
+            return None
+        path = f"{self._directory}/{segment_name(log.header.number)}"
+        self._disk.unlink(path)
+        self._disk.fsync_dir(self._directory)
+        return f"{path} is gone"
 
     def _ends(self) -> dict[str, int]:
         """Return the segments, each with the end of its last batch; nothing for a bad log."""

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+from raftdb.storage.files import FailedSync
+
 SECTOR_BYTES = 512
 
 
@@ -172,7 +174,7 @@ class LossyFile:
         if self._disk.fails_sync():
             # The pages are marked clean though they were not written: nobody writes them again.
             self._inode.dirty.clear()
-            raise OSError(errno.EIO, "the simulated disk failed to sync", self._path)
+            raise FailedSync(errno.EIO, "the simulated disk failed to sync", self._path)
         self._inode.sync()
 
     def fsync(self) -> None:
@@ -213,7 +215,7 @@ class LossyDisk:
         self.capacity_bytes = capacity_bytes
         self.processes = 0
         self.syncs_to_fail = 0
-        """How many of the next syncs of files fail."""
+        """How many of the next syncs fail, of files and of directories."""
         self.broken = False
         """Whether every read and write fails with EIO."""
         self._rng = rng
@@ -257,8 +259,14 @@ class LossyDisk:
         self._directories.setdefault(path, _Directory(durable=False))
 
     def fsync_dir(self, path: str) -> None:
-        """Bring the names in a directory to the platter, those of directories too."""
-        self._directory(path).sync()
+        """Bring the names in a directory to the platter, those of directories too.
+
+        After a failure nothing has come to it; the changes stay where they are.
+        """
+        directory = self._directory(path)
+        if self.fails_sync():
+            raise FailedSync(errno.EIO, "the simulated disk failed to sync", path)
+        directory.sync()
         for child, directory in self._directories.items():
             if child != path and posixpath.dirname(child) == path:
                 directory.durable = True

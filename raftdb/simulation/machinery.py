@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from raftdb.errors import RaftDBError, StorageError
 from raftdb.raft.types import Entry, HardState, MemberID, SnapshotMetadata
@@ -147,6 +148,8 @@ class DurableMachine:
         self.trap = Trap()
         self.power_failed: Callable[[str], None] = lambda _: None
         """Is called when the power has failed at a named step."""
+        self.disk_failed: Callable[[Failure], None] = lambda _: None
+        """Is called when the disk has failed in work that no save waits for."""
         self._files = FailpointFileSystem(self.disk, self.trap)
         identity = self._identity = Identity(member.id, member.incarnation, cluster_id)
         if disk is None and rng.random() < 0.3:
@@ -195,7 +198,11 @@ class DurableMachine:
         writer, filler = self._threads
         try:
             self.storage = directory.recover(
-                run=writer, fill=filler, limits=LIMITS, entropy=rng.randbytes
+                run=writer,
+                fill=filler,
+                crash=self.disk_failed,
+                limits=LIMITS,
+                entropy=rng.randbytes,
             )
         except BaseException:
             directory.close()

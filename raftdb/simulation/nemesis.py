@@ -37,6 +37,7 @@ FAULTS = (
     "wall clock",
     "rot",
     "misdirect",
+    "behead",
     "wipe",
 )
 """Everything that can go wrong, by name."""
@@ -91,6 +92,7 @@ class Nemesis:
             "wall clock": self._wall_clock,
             "rot": self._rot,
             "misdirect": self._misdirect,
+            "behead": self._behead,
             "wipe": self._wipe,
         }
         self._faults = [(name, acts[name]) for name in faults]
@@ -281,6 +283,10 @@ class Nemesis:
     def _misdirect(self) -> None:
         """Let a write have landed in a wrong place of one disk, likewise."""
         self._damage(LogDamage.misdirect)
+
+    def _behead(self) -> None:
+        """Let the last segment of one log be gone, likewise."""
+        self._damage(LogDamage.behead)
 
     def _damage(self, act: Callable[[LogDamage], str | None]) -> None:
         machinery = (node := self._victim()).machinery

@@ -123,6 +123,7 @@ class SimulatedNode:
         cluster = self.cluster
         if isinstance(self.machinery, DurableMachine):
             self.machinery.power_failed = partial(self._lost_power, rng.uniform(0.0, RESTART_S))
+            self.machinery.disk_failed = self._crashed
         try:
             self.storage = self.machinery.boot(self.clock, rng)
         except PowerFailure as failure:

@@ -22,11 +22,6 @@ class FusedDisk(LossyDisk):
         self._burn()
         super().unlink(path)
 
-    def fsync_dir(self, path: str) -> None:
-        """Bring names to the platter, if there is power."""
-        self._burn()
-        super().fsync_dir(path)
-
     def check_writable(self, path: str) -> None:
         """Let a write pass, if there is power."""
         self._burn()
@@ -50,9 +45,9 @@ def _points(*steps: str) -> tuple[str, ...]:
 
 LIFE = _points(
     *("create spare", "write spare", "fsync spare", "fdatasync spare", "rename spare"),
-    *("write log", "fdatasync log", "unlink log", "fsync_dir wal"),
+    *("write log", "fdatasync log", "unlink log", "rename begun", "fsync_dir wal"),
     *("create part", "write part", "fsync part", "rename part", "unlink part"),
-    *("unlink snapshot", "fsync_dir snapshots"),
+    *("rename received", "unlink snapshot", "fsync_dir snapshots"),
 )
 """The durable steps of a node that runs, as :mod:`raftdb.storage.failpoints` names them.
 
@@ -61,7 +56,7 @@ ones are deleted. A snapshot, own or received, is a part until all of it is dura
 """
 
 START = _points(
-    *("create copy", "write copy", "fsync copy", "rename copy", "unlink copy"),
+    *("create copy", "write copy", "fsync copy", "rename copy", "unlink copy", "rename begun"),
     *("unlink spare", "unlink part", "unlink snapshot", "fsync_dir wal", "fsync_dir snapshots"),
     "fsync_dir directory",
 )
@@ -70,7 +65,7 @@ START = _points(
 BEGINNING = _points(
     *("mkdir directory", "mkdir wal", "mkdir snapshots", "fsync_dir directory"),
     *("create spare", "write spare", "fsync spare", "fdatasync spare", "rename spare"),
-    *("fsync_dir wal", "write log", "fdatasync log"),
+    *("fsync_dir wal", "create begun", "write log", "fdatasync log"),
     *("create identity-part", "write identity-part", "fsync identity-part"),
     "rename identity-part",
 )

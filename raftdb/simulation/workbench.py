@@ -10,6 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import (
@@ -67,6 +68,8 @@ class Workbench:
         self.files: FileSystem = self.disk if wrap is None else wrap(self.disk)
         self.limits = limits
         self.identity = identity
+        self.crashes: list[Failure] = []
+        """What would have ended the process."""
         self._entropy = Random(rng.random()).randbytes
 
     def create(self, hard_state: HardState | None = None, entries: Sequence[Entry] = ()) -> None:
@@ -88,7 +91,11 @@ class Workbench:
         directory = DataDirectory.open(self.files, self.path)
         try:
             return directory.recover(
-                run=run_here, fill=run_here, limits=self.limits, entropy=self._entropy
+                run=run_here,
+                fill=run_here,
+                crash=self.crashes.append,
+                limits=self.limits,
+                entropy=self._entropy,
             )
         except BaseException:
             directory.close()

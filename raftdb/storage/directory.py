@@ -16,11 +16,15 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from twisted.python.failure import Failure
+
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import ZERO, Entry, HardState
 from raftdb.storage.batch import SALT_BYTES
 from raftdb.storage.durable import DurableStorage
+from raftdb.storage.evidence import check_complete
 from raftdb.storage.files import FileSystem, Lock
+from raftdb.storage.filler import Filler
 from raftdb.storage.identity import IDENTITY_NAME, Identity, read_identity, write_identity
 from raftdb.storage.limits import Run, StorageLimits
 from raftdb.storage.record import Record
@@ -41,8 +45,8 @@ from raftdb.storage.segment import (
     segment_number,
     spare_name,
 )
-from raftdb.storage.snapshots import SnapshotStore, delete_unusable, read_snapshots
-from raftdb.storage.space import Spare, begin_segment, make_zeroed
+from raftdb.storage.snapshots import SnapshotStore, keep_usable, read_snapshots
+from raftdb.storage.space import Spare, begin_segment, make_zeroed, set_mark
 from raftdb.storage.wal import Wal
 
 LOCK_NAME = "lock"
@@ -136,6 +140,7 @@ class DataDirectory:
         *,
         run: Run,
         fill: Run,
+        crash: Callable[[Failure], None],
         limits: StorageLimits | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> DurableStorage:
@@ -146,13 +151,15 @@ class DataDirectory:
 
         :param run: the writer thread's; not used before the first save
         :param fill: the filler thread's; likewise
+        :param crash: ends the process; is called in the reactor's thread where a sync fails, or
+            files are gone, that no save waits for
         :raises Corrupt: where anything else than a torn tail is wrong; nothing is changed then
         :raises StorageError: where the files are another node's or version's, or the disk fails
         """
         assert self.identity is not None, "create the directory first"
         limits = (limits or StorageLimits()).check()
         try:
-            return self._recover(self.identity, run, fill, limits, entropy)
+            return self._recover(self.identity, run, Filler(fill, crash), limits, entropy)
         except OSError as error:
             raise StorageError(f"{self.path} cannot be recovered: {error}") from error
 
@@ -164,7 +171,7 @@ class DataDirectory:
         self,
         identity: Identity,
         run: Run,
-        fill: Run,
+        fill: Filler,
         limits: StorageLimits,
         entropy: Callable[[int], bytes],
     ) -> DurableStorage:
@@ -174,10 +181,12 @@ class DataDirectory:
         # acknowledges; 3. the power fails, and the log it rests on is nobody's.
         files.fsync_dir(self.path)
         directory = os.path.join(self.path, SNAPSHOTS_NAME)
-        snapshots = read_snapshots(files, directory, owner, limits)
+        found = read_snapshots(files, directory, owner, limits)
         log_directory = os.path.join(self.path, LOG_NAME)
         log = read_log(files, log_directory, owner)
-        usable = log.replay.usable(snapshots)
+        own = [snapshot.metadata for snapshot in found if not snapshot.received]
+        check_complete(log, log_directory, own, directory)
+        usable = log.replay.usable(snapshot.metadata for snapshot in found)
         if not usable and log.replay.base != ZERO:
             raise Corrupt(
                 directory,
@@ -185,7 +194,7 @@ class DataDirectory:
                 f"the log begins after {log.replay.base}, and no snapshot reaches it; {ADVICE}",
             )
         recovered = rewrite_log(files, log_directory, log, limits)
-        kept = delete_unusable(files, directory, usable, limits.snapshots_kept)
+        kept = keep_usable(files, directory, usable, limits.snapshots_kept)
         return DurableStorage(
             identity=identity,
             memory=log.replay.storage(kept),
@@ -232,8 +241,9 @@ class DataDirectory:
         make_zeroed(files, spare.path, spare.size)
         path = os.path.join(directory, segment_name(1))
         file, chain = begin_segment(files, directory, path, spare, header)
+        set_mark(files, directory, 1)
         tail = Tail(file, path, header, HEADER_BYTES, 1, chain)
-        recovered = Recovered(Replay(), [Held(1, 0)], tail, [])
+        recovered = Recovered(Replay(), [Held(1, 0)], tail, [], mark=1)
         wal = Wal(files, directory, recovered=recovered, limits=limits, entropy=entropy)
         if record.hard_state is not None or record.entries:
             wal.append(record)()

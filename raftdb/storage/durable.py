@@ -18,11 +18,12 @@ from raftdb.raft.ready import Ready
 from raftdb.raft.storage import LogReader, MemoryStorage
 from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
 from raftdb.storage.files import Lock
+from raftdb.storage.filler import Filler
 from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits
 from raftdb.storage.record import Record
 from raftdb.storage.snapshots import SnapshotStore
-from raftdb.storage.space import NO_ROOM, Spare
+from raftdb.storage.space import Spare
 from raftdb.storage.transfers import (
     SnapshotReading,
     SnapshotReceiving,
@@ -42,7 +43,7 @@ class DurableStorage:
 
     :param memory: what the log holds; from here on this object is its only writer
     :param run: the writer: does one piece of work after the other, in order
-    :param fill: the filler, likewise: spare segments, snapshots, deletions
+    :param fill: spare segments, snapshots, deletions
     :param lock: given back at the end
     """
 
@@ -56,7 +57,7 @@ class DurableStorage:
         wal: Wal,
         snapshots: SnapshotStore,
         run: Run,
-        fill: Run,
+        fill: Filler,
         limits: StorageLimits,
         lock: Lock,
     ) -> None:
@@ -71,7 +72,6 @@ class DurableStorage:
         self._saving = False
         self._filling = False
         self._closed = False
-        self._failure: Failure | None = None
         self._log_bytes = memory.bytes_from(memory.first_index())
         door = wal.door
         if door is not None:
@@ -114,8 +114,8 @@ class DurableStorage:
             return succeed(None)
         assert not self._saving, "one Ready is outstanding at most"
         assert not self._closed, "the storage is closed"
-        if self._failure is not None:
-            return fail(self._failure)
+        if self._fill.failure is not None:
+            return fail(self._fill.failure)
         if ready.snapshot is not None and not self._snapshots.has(ready.snapshot.last):
             return fail(StorageError(f"no snapshot at {ready.snapshot.last} was received"))
         record = Record(ready.hard_state, ready.snapshot, ready.entries)
@@ -181,7 +181,7 @@ class DurableStorage:
         if self._closed:
             return succeed(None)
         self._closed = True
-        last = self._wal.abandon if self._failure is not None else self._wal.close()
+        last = self._wal.abandon if self._fill.failure is not None else self._wal.close()
         return self._run(last).addBoth(self._release)
 
     # -- inside --
@@ -195,11 +195,14 @@ class DurableStorage:
         if record.snapshot is not None:
             memory.apply_snapshot(record.snapshot)
             self._log_bytes = 0
-            self._fill(self._snapshots.installed(record.snapshot)).addErrback(self._broke)
+            self._fill.alone(self._snapshots.installed(record.snapshot))
         if record.entries:
             first = record.entries[0].index
             self._log_bytes += _size(record.entries) - memory.bytes_from(first)
             memory.append(record.entries)
+        mark = self._wal.mark_work()
+        if mark is not None:
+            self._fill.alone(mark)
 
     def _refill(self) -> None:
         """Have the filler make spare segments until there are enough, one at a time."""
@@ -216,20 +219,13 @@ class DurableStorage:
     def _not_filled(self, failure: Failure) -> None:
         """Wait for the next write, or the next deletion, where there is no room; else give up."""
         self._filling = False
-        error = failure.value
-        if not (isinstance(error, OSError) and error.errno in NO_ROOM):
-            self._broke(failure)
+        self._fill.failed(failure)
 
     def _dropped(self, _: None) -> None:
         self._refill()
 
-    def _broke(self, failure: Failure) -> None:
-        """Let the next save fail: the disk refused something that is no matter of room."""
-        self._log.failure("the data directory cannot be written", failure)
-        self._failure = self._failure or failure
-
     def _release(self, result: Failure | None) -> Failure | None:
-        self._fill(self._lock.close)
+        self._fill.alone(self._lock.close)
         return result
 
 

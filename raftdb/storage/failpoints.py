@@ -19,7 +19,7 @@ Failpoint = Callable[[str], None]
 STEPS = ("create", "write", "fdatasync", "fsync", "rename", "unlink", "mkdir", "fsync_dir")
 """What is named; reading and closing change nothing that lasts."""
 
-_ROLES = (".log", ".spare", ".copy", ".snapshot", ".part")
+_ROLES = (".log", ".spare", ".copy", ".begun", ".snapshot", ".received", ".part")
 
 
 def role_of(path: str) -> str:

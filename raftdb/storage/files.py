@@ -11,6 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 
+class FailedSync(OSError):
+    """A sync failed, of a file or of a directory: nobody knows what the disk holds of it.
+
+    It is none where the sync was not begun, because nothing could be opened for example.
+    """
+
+
 class Door(NamedTuple):
     """By which the system may be asked to write an open file elsewhere.
 
@@ -57,7 +64,10 @@ class Lock(Protocol):
 
 
 class FileSystem(Protocol):
-    """The few operations that storage is built from. Failures are :class:`OSError`."""
+    """The few operations that storage is built from.
+
+    Failures are :class:`OSError`, those of a sync :class:`FailedSync`; so are those of a file.
+    """
 
     def open(self, path: str, *, create: bool = False, sectors: bool = False) -> File:
         """Open for reading and writing.

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from raftdb.storage.files import Door
+from raftdb.storage.files import Door, FailedSync
 
 if sys.platform != "win32":
     import fcntl
@@ -55,13 +55,16 @@ class RealFile:
     def fdatasync(self) -> None:
         """Make the contents durable, as cheaply as the platform can promise it."""
         if sys.platform == "linux":
-            os.fdatasync(self._descriptor)
+            try:
+                os.fdatasync(self._descriptor)
+            except OSError as error:
+                raise FailedSync(error.errno, error.strerror, self._path) from error
         else:
-            full_sync(self._descriptor)
+            full_sync(self._descriptor, self._path)
 
     def fsync(self) -> None:
         """Make everything of the file durable."""
-        full_sync(self._descriptor)
+        full_sync(self._descriptor, self._path)
 
     def close(self) -> None:
         """Close the descriptor; again is allowed."""
@@ -82,8 +85,18 @@ class RealFile:
         return os.pwrite(self._descriptor, content, offset)
 
 
-def full_sync(descriptor: int) -> None:
-    """Sync through the drive's own cache where an fsync alone stops in front of it (macOS)."""
+def full_sync(descriptor: int, path: str) -> None:
+    """Sync through the drive's own cache where an fsync alone stops in front of it (macOS).
+
+    :raises FailedSync: naming ``path``
+    """
+    try:
+        _sync(descriptor)
+    except OSError as error:
+        raise FailedSync(error.errno, error.strerror, path) from error
+
+
+def _sync(descriptor: int) -> None:
     if sys.platform == "darwin":
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)

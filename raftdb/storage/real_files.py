@@ -54,7 +54,7 @@ class RealFileSystem:
             return
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
-            full_sync(descriptor)
+            full_sync(descriptor, path)
         finally:
             os.close(descriptor)
 

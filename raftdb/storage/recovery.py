@@ -19,6 +19,7 @@ from raftdb.codec import decode_entries, decode_hard_state, decode_snapshot_meta
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
 from raftdb.storage.batch import FORMAT, Kind, Place, read_header, read_payload
 from raftdb.storage.files import File, FileSystem
+from raftdb.storage.filler import passes
 from raftdb.storage.limits import StorageLimits
 from raftdb.storage.record import Record, split_record
 from raftdb.storage.replay import Replay
@@ -30,10 +31,11 @@ from raftdb.storage.segment import (
     copy_name,
     decode_header,
     is_leftover,
+    mark_number,
     segment_name,
     segment_number,
 )
-from raftdb.storage.space import NO_ROOM, Spare, make_zeroed, spares_left
+from raftdb.storage.space import Spare, make_zeroed, set_mark, spares_left
 from raftdb.storage.tail import later_batch, objection, used_bytes
 
 _KINDS = frozenset(Kind)
@@ -69,12 +71,14 @@ class Recovered(NamedTuple):
     """A log that may be written on.
 
     :param spares: that the process before left behind
+    :param mark: the number of the last segment that was begun, as it is noted on the disk
     """
 
     replay: Replay
     held: list[Held]
     tail: Tail
     spares: list[Spare]
+    mark: int
 
 
 class _End(NamedTuple):
@@ -90,6 +94,7 @@ class ReadLog(NamedTuple):
 
     :param valid: of the last segment
     :param leftovers: names of files that are not part of the log
+    :param mark: the number of the last segment that was begun, as far as it was noted; 0 for never
     """
 
     replay: Replay
@@ -98,6 +103,7 @@ class ReadLog(NamedTuple):
     end: _End
     valid: bytes
     leftovers: list[str]
+    mark: int
 
 
 def read_log(files: FileSystem, directory: str, owner: Owner) -> ReadLog:
@@ -134,6 +140,7 @@ def read_log(files: FileSystem, directory: str, owner: Owner) -> ReadLog:
         end,
         image[: end.offset],
         [name for name in names if is_leftover(name)],
+        max((number for number in map(mark_number, names) if number is not None), default=0),
     )
 
 
@@ -155,7 +162,7 @@ def rewrite_log(
     try:
         make_zeroed(files, copy, header.size, log.valid)
     except OSError as error:
-        if error.errno not in NO_ROOM or not spares:
+        if not passes(error) or not spares:
             raise
         for spare in spares:
             files.unlink(spare.path)
@@ -163,9 +170,11 @@ def rewrite_log(
         make_zeroed(files, copy, header.size, log.valid)
     files.rename(copy, path)
     files.fsync_dir(directory)
+    if log.mark != header.number:
+        set_mark(files, directory, header.number)
     file = files.open(path, sectors=True)
     tail = Tail(file, path, header, end.offset, end.sequence, end.chain)
-    return Recovered(log.replay, log.held, tail, spares)
+    return Recovered(log.replay, log.held, tail, spares, header.number)
 
 
 def has_history(files: FileSystem, path: str) -> bool:

@@ -58,9 +58,10 @@ class Replay:
 
         A snapshot beyond the log was received, but the batch that installs it was not written: it
         is no part of this node's state. One that ends before the log begins cannot be continued.
+        Of two at one place, an own one and one received, either will do.
         """
-        found = [snapshot for snapshot in snapshots if self.contains(snapshot.last)]
-        return sorted(found, key=lambda snapshot: snapshot.last.index)
+        found = {snapshot.last: snapshot for snapshot in snapshots if self.contains(snapshot.last)}
+        return sorted(found.values(), key=lambda snapshot: snapshot.last.index)
 
     def storage(self, usable: list[SnapshotMetadata]) -> MemoryStorage:
         """Return the log in memory, with the newest usable snapshot.

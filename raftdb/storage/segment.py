@@ -31,6 +31,7 @@ _NAME_DIGITS = 16
 _SUFFIX = ".log"
 _SPARE_SUFFIX = ".spare"
 _COPY_SUFFIX = ".copy"
+_MARK_SUFFIX = ".begun"
 
 ADVICE = (
     "nothing was changed. Move the data directory away and let the node join again; if this was a"
@@ -92,6 +93,11 @@ def copy_name(number: int) -> str:
     return f"{number:0{_NAME_DIGITS}d}{_COPY_SUFFIX}"
 
 
+def mark_name(number: int) -> str:
+    """Return the name of the empty file that says which segment was begun last."""
+    return f"{number:0{_NAME_DIGITS}d}{_MARK_SUFFIX}"
+
+
 def segment_number(name: str) -> int | None:
     """Return the number in a segment's file name, or None for any other name."""
     return _number(name, _SUFFIX)
@@ -100,6 +106,11 @@ def segment_number(name: str) -> int | None:
 def spare_number(name: str) -> int | None:
     """Return the number in a spare's file name, or None for any other name."""
     return _number(name, _SPARE_SUFFIX)
+
+
+def mark_number(name: str) -> int | None:
+    """Return the number in the name of a mark, or None for any other name."""
+    return _number(name, _MARK_SUFFIX)
 
 
 def _number(name: str, suffix: str) -> int | None:

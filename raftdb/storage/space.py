@@ -18,13 +18,12 @@ from raftdb.storage.segment import (
     HEADER_BYTES,
     SegmentHeader,
     encode_header,
+    mark_name,
+    mark_number,
     spare_name,
     spare_number,
     unfinished_spare_name,
 )
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a file system says that is full, or that its user has filled."""
 
 _ZEROS_BYTES = 1024 * 1024
 
@@ -131,3 +130,18 @@ def begin_segment(
     files.rename(spare.path, path)
     files.fsync_dir(directory)
     return files.open(path, sectors=True), digest
+
+
+def set_mark(files: FileSystem, directory: str, number: int) -> None:
+    """Note durably which segment was begun last; its own name must be durable before. Blocks.
+
+    Were the mark durable first, a healthy log would be refused: 1. the segment gets its name; 2. so
+    does the mark; 3. the power fails, and of the two only the mark is kept.
+    """
+    path = os.path.join(directory, mark_name(number))
+    marks = [name for name in files.list(directory) if mark_number(name) is not None]
+    if marks:
+        files.rename(os.path.join(directory, marks[-1]), path)
+    else:
+        files.open(path, create=True).close()
+    files.fsync_dir(directory)

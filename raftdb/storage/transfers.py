@@ -75,7 +75,7 @@ class SnapshotWriting:
         self._open().finish()
         assert self._file is not None
         self._file.close()
-        self._store.publish(self._part, self._metadata.last)
+        self._store.publish(self._part, self._store.path(self._metadata.last))
 
     def _note(self, _: None) -> Deferred[None]:
         store, metadata = self._store, self._metadata
@@ -244,7 +244,7 @@ class SnapshotReceiving:
     def _publish(self) -> None:
         assert self._file is not None
         self._file.close()
-        self._store.publish(self._part, self._metadata.last)
+        self._store.publish(self._part, self._store.received_path(self._metadata.last))
 
     def _discard(self) -> None:
         if self._file is not None:
@@ -275,11 +275,11 @@ def open_source(store: SnapshotStore, last: EntryID) -> Deferred[SnapshotSource]
 
 def _let_go(store: SnapshotStore, last: EntryID, file: File) -> None:
     """Close the file behind whatever still reads it, then delete what is kept no longer."""
-    store.run(file.close)
-    store.run(store.unpin(last))
+    store.run.alone(file.close)
+    store.run.alone(store.unpin(last))
 
 
 def _not_opened(failure: Failure, store: SnapshotStore, last: EntryID) -> Failure:
     """Let go of a pin whose file could not be opened."""
-    store.run(store.unpin(last))
+    store.run.alone(store.unpin(last))
     return failure

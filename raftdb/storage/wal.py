@@ -25,7 +25,7 @@ from raftdb.storage.limits import InHalves, Placed, StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
 from raftdb.storage.segment import HEADER_BYTES, SegmentHeader, segment_name, spare_name
-from raftdb.storage.space import Spare, begin_segment, make_spare, make_zeroed
+from raftdb.storage.space import Spare, begin_segment, make_spare, make_zeroed, set_mark
 
 
 class _Batch(NamedTuple):
@@ -107,6 +107,7 @@ class Wal:
         self._held = list(recovered.held)
         self._spares = list(recovered.spares)
         self._spares_made = max((spare.number for spare in self._spares), default=0)
+        self._mark = recovered.mark
         # The writer's side.
         self._file = tail.file
         self._path = tail.path
@@ -195,6 +196,16 @@ class Wal:
     def add_spare(self, spare: Spare) -> None:
         """Take what the filler has made."""
         self._spares.append(spare)
+
+    def mark_work(self) -> Callable[[], None] | None:
+        """Return the filler's work that notes which segment was begun last; None where it is noted.
+
+        To be asked when the last batch is durable, and so its segment's name.
+        """
+        old, self._mark = self._mark, self._header.number
+        if old == self._mark:
+            return None
+        return partial(set_mark, self._files, self._directory, self._mark)
 
     def _begin(self, extent: int) -> tuple[SegmentHeader, Spare | None]:
         """Plan the next segment, of a spare if one is ready and large enough."""

@@ -175,7 +175,7 @@ class Bench:
         except RaftDBError as error:
             return Verdict(f"it does not open: {error}")
         try:
-            storage = directory.recover(run=run_here, fill=run_here, limits=LIMITS)
+            storage = directory.recover(run=run_here, fill=run_here, crash=print, limits=LIMITS)
         except RaftDBError as error:
             directory.close()
             return Verdict(f"it does not start: {error}")

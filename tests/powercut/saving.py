@@ -87,7 +87,7 @@ async def _save(options: argparse.Namespace) -> None:
     directory.create(IDENTITY, limits=LIMITS)
     writer = Writer(_reactor, wanted=options.writer == "auto")  # type: ignore[arg-type]  # zope's
     filler = WorkThread(_reactor, "filler")  # type: ignore[arg-type]  # same
-    storage = directory.recover(run=writer.run, fill=filler.run, limits=LIMITS)
+    storage = directory.recover(run=writer.run, fill=filler.run, crash=print, limits=LIMITS)
     tell(Saved(0, 0, journal_bytes()))
     rng, last = random.Random(options.seed), 0
     while last < options.entries:

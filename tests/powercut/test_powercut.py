@@ -135,7 +135,7 @@ class TestAVerdict:
         data = path / "data"
         directory = DataDirectory.open(RealFileSystem(), str(data))
         directory.create(IDENTITY, limits=LIMITS)
-        storage = directory.recover(run=run_here, fill=run_here, limits=LIMITS)
+        storage = directory.recover(run=run_here, fill=run_here, crash=print, limits=LIMITS)
         for index in range(1, 7):
             save(storage, entries_of(index, value("7", index)))
         outcome(storage.close())

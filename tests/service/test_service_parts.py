@@ -230,7 +230,7 @@ class TestAdmission:
         clock.pump([LOOK_S] * 3)
         assert founded.called
         assert data.identity == Identity("a", 1, 99)
-        log = data.recover(run=run_here, fill=run_here).log
+        log = data.recover(run=run_here, fill=run_here, crash=print).log
         assert log.last_index() == 2
         assert log.initial_state()[0].commit == 2
 
@@ -374,7 +374,9 @@ class TestTurns:
         reactor, plain = MemoryReactorClock(), settings(id="a")
         data = DataDirectory.open(LossyDisk(Random(0)), "/data")
         data.create(Identity("a", 1, 7), limits=plain.storage_limits)
-        storage = data.recover(run=run_here, fill=run_here, limits=plain.storage_limits)
+        storage = data.recover(
+            run=run_here, fill=run_here, crash=print, limits=plain.storage_limits
+        )
         made = parts.Parts(
             reactor,
             plain,

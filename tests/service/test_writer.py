@@ -380,7 +380,7 @@ class TestStorage:
         writer = Writer(reactor, ring=ring)
         directory = DataDirectory.open(RealFileSystem(), str(tmp_path / "data"))
         directory.create(IDENTITY, limits=SMALL_LIMITS)
-        storage = directory.recover(run=writer.run, fill=run_here, limits=SMALL_LIMITS)
+        storage = directory.recover(run=writer.run, fill=run_here, crash=print, limits=SMALL_LIMITS)
         for index in range(1, 60):
             entries = entries_of(index, b"x" * (20_000 if index % 7 == 0 else 300))
             saved: Deferred[None] = storage.save(Ready(HardState(1, None, 0), entries))
@@ -391,6 +391,6 @@ class TestStorage:
         await storage.close()
         await writer.stop()
         directory = DataDirectory.open(RealFileSystem(), str(tmp_path / "data"))
-        storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+        storage = directory.recover(run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS)
         assert log_of(storage) == before
         await storage.close()

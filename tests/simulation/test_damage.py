@@ -10,7 +10,7 @@ from raftdb.simulation.machinery import DurableMachine
 from raftdb.simulation.node import SimulatedNode
 from raftdb.storage import recovery
 
-DAMAGES = (LogDamage.flip, LogDamage.misdirect)
+DAMAGES = (LogDamage.flip, LogDamage.misdirect, LogDamage.behead)
 
 
 def _damaged(seed: int, act: object) -> SimulatedNode:
@@ -58,3 +58,14 @@ class TestDamage:
         machinery = cluster.nodes["a"].machinery
         assert isinstance(machinery, DurableMachine)
         assert machinery.damage.misdirect() is None
+
+    def test_a_segment_that_nothing_tells_of_is_left_alone(self) -> None:
+        """Its batches are the last ones; the loss of all of it looks like one that never was."""
+        node = _damaged(1, LogDamage.flip)
+        assert isinstance(node.machinery, DurableMachine)
+        assert node.machinery.damage.behead() is None
+        cluster = Cluster(1, durable=True)
+        machinery = cluster.nodes["a"].machinery
+        assert isinstance(machinery, DurableMachine)
+        machinery.disk.rename("/data/wal/0000000000000001.begun", "/data/wal/elsewhere")
+        assert machinery.damage.behead() is None

@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -29,9 +29,9 @@ from raftdb.replica.pump import Pump
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.plan import Limits, Plan
 from raftdb.simulation.swarm import run
-from raftdb.storage import directory, recovery, space, wal
+from raftdb.storage import directory, recovery, wal
 from raftdb.storage.durable import DurableStorage
-from raftdb.storage.files import FileSystem
+from raftdb.storage.failpoints import FailpointFileSystem
 from raftdb.storage.segment import SegmentHeader, segment_name
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -130,7 +130,7 @@ def _nothing_rewritten(patch: pytest.MonkeyPatch) -> None:
         file = files.open(path)
         file.write_at(end.offset, bytes(log.header.size - end.offset))
         tail = recovery.Tail(file, path, log.header, end.offset, end.sequence, end.chain)
-        return recovery.Recovered(log.replay, log.held, tail, [])
+        return recovery.Recovered(log.replay, log.held, tail, [], log.mark)
 
     _everywhere(patch, recovery, "rewrite_log", in_place)
 
@@ -139,23 +139,19 @@ def _cut_in_the_middle(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "objection", lambda *_, **__: None)
 
 
+def _end_not_missed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(directory, "check_complete", lambda *_: None)
+
+
 def _lost_directory_fsync(patch: pytest.MonkeyPatch) -> None:
-    begin = space.begin_segment
+    """Of the log's directory; the mark's would make a segment's name durable a moment later."""
+    sync = FailpointFileSystem.fsync_dir
 
-    class Lazy:
-        def __init__(self, files: Any) -> None:
-            self._files = files
+    def careless(self: FailpointFileSystem, path: str) -> None:
+        if posixpath.basename(path) != "wal":
+            sync(self, path)
 
-        def fsync_dir(self, path: str) -> None:
-            pass
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._files, name)
-
-    def careless(files: Any, *rest: Any) -> Any:
-        return begin(cast("FileSystem", Lazy(files)), *rest)
-
-    _everywhere(patch, space, "begin_segment", careless)
+    patch.setattr(FailpointFileSystem, "fsync_dir", careless)
 
 
 def _snapshot_half_installed(patch: pytest.MonkeyPatch) -> None:
@@ -344,6 +340,13 @@ BUGS = (
         _plan("rot", durable=True),
     ),
     Bug(
+        "end of the log not missed",
+        "starts on a damaged log|forgot durable entries",
+        _end_not_missed,
+        30,
+        _plan("behead", durable=True, **_BUSY),
+    ),
+    Bug(
         "nothing rewritten",
         "forgot durable|Corrupt: .* is damaged",
         _nothing_rewritten,
@@ -381,7 +384,7 @@ BUGS = (
     ),
     Bug(
         "lost directory fsync",
-        "forgot durable",
+        "forgot durable|segments?( of the log is| are) missing",
         _lost_directory_fsync,
         50,
         _plan("kill all", **_DISK),
@@ -418,7 +421,7 @@ BUGS = (
     ),
     Bug(
         "hard state lost with segments",
-        "forgot its|but the term is",
+        "forgot its|but the term is|does not fit the node's state",
         _hard_state_lost_with_segments,
         30,
         _plan("kill", "burst", **_ROTATING),

@@ -420,5 +420,5 @@ class TestAFailedFsync:
         storage = bench.begin()
         bench.disk.syncs_to_fail = 1
         assert storage.admits(1)
-        with pytest.raises(OSError, match="failed to sync"):
+        with pytest.raises(StorageError, match="failed to sync"):
             save(storage, entries_of(1, b"b"))

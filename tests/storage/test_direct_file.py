@@ -168,7 +168,9 @@ class TestTheLog:
             directory = DataDirectory.open(FILES, path)
             if directory.identity is None:
                 directory.create(IDENTITY, limits=SMALL_LIMITS)
-            storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+            storage = directory.recover(
+                run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS
+            )
             for _ in range(40):
                 index += 1
                 assert self.goes_through(storage)
@@ -190,7 +192,9 @@ class TestTheLog:
         directory = DataDirectory.open(FILES, str(tmp_path / "data"))
         directory.create(IDENTITY, limits=SMALL_LIMITS)
         with patch.object(direct_file, "KNOWN_TO_SYNC", known), capturedLogs() as events:
-            storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+            storage = directory.recover(
+                run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS
+            )
         assert [event["way"] for event in events if "way" in event] == [way]
         outcome(storage.close())
 
@@ -211,7 +215,7 @@ class TestTheLog:
         """Nobody writes on behind what failed."""
         directory = DataDirectory.open(FILES, str(tmp_path / "data"))
         directory.create(IDENTITY, limits=SMALL_LIMITS)
-        storage = directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+        storage = directory.recover(run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS)
         work = storage._wal.append(Record(None))
         assert isinstance(work, InHalves)
         assert work.begin() is not None

@@ -39,7 +39,7 @@ def opened(path: Path) -> DurableStorage:
     directory = DataDirectory.open(RealFileSystem(), str(path))
     if directory.identity is None:
         directory.create(IDENTITY, limits=SMALL_LIMITS)
-    return directory.recover(run=run_here, fill=run_here, limits=SMALL_LIMITS)
+    return directory.recover(run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS)
 
 
 class TestOnARealDisk:
@@ -227,7 +227,9 @@ class TestTheWorkThread:
         writer, filler = WorkThread(mailbox, "writer"), WorkThread(mailbox, "filler")
         directory = DataDirectory.open(RealFileSystem(), str(tmp_path / "data"))
         directory.create(IDENTITY, limits=SMALL_LIMITS)
-        storage = directory.recover(run=writer.run, fill=filler.run, limits=SMALL_LIMITS)
+        storage = directory.recover(
+            run=writer.run, fill=filler.run, crash=print, limits=SMALL_LIMITS
+        )
         for index in range(1, 30):
             saved = storage.save(Ready(HardState(1, None, 0), entries_of(index, b"x" * 200)))
             assert storage.log.last_index() == index - 1

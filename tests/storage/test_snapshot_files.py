@@ -27,7 +27,7 @@ from raftdb.simulation.workbench import (
 )
 from raftdb.storage import DataDirectory, DurableStorage, Identity
 from raftdb.storage.limits import run_here
-from raftdb.storage.snapshots import snapshot_name
+from raftdb.storage.snapshots import received_name, snapshot_name
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class TestReading:
             return run_here(work)
 
         directory = DataDirectory.open(bench.files, bench.path)
-        storage = directory.recover(run=run_here, fill=fill, limits=bench.limits)
+        storage = directory.recover(run=run_here, fill=fill, crash=print, limits=bench.limits)
         trips.clear()
         assert read_snapshot(storage, EntryID(1, 20)) == chunks
         assert len(trips) == 1 + 3 + 2, "to open it, to read it, to close it and clean up"
@@ -275,7 +275,7 @@ class TestReceiving:
         """At most one waits, so that a peer cannot fill the disk."""
         for index in (60, 70):
             send_snapshot(leader_at(index), EntryID(1, index), storage)
-        assert bench.snapshot_names() == [snapshot_name(EntryID(1, 70))]
+        assert bench.snapshot_names() == [received_name(EntryID(1, 70))]
 
     def test_a_candidate_left_behind_by_an_own_snapshot_goes(
         self, bench: Workbench, storage: DurableStorage

@@ -27,6 +27,16 @@ from raftdb.storage.files import FileSystem, Lock
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import IDENTITY_NAME, Identity, read_identity, write_identity
 from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.ownership import (
+    LOCK_NAME,
+    LOG_NAME,
+    SNAPSHOTS_NAME,
+    check_beginnings,
+    check_leftovers,
+    check_part,
+    is_snapshot_file,
+    refuse_foreign,
+)
 from raftdb.storage.record import Record
 from raftdb.storage.recovery import (
     Held,
@@ -48,11 +58,6 @@ from raftdb.storage.segment import (
 from raftdb.storage.snapshots import SnapshotStore, keep_usable, read_snapshots
 from raftdb.storage.space import Spare, begin_segment, make_zeroed, set_mark
 from raftdb.storage.wal import Wal
-
-LOCK_NAME = "lock"
-LOG_NAME = "wal"
-SNAPSHOTS_NAME = "snapshots"
-OWN_NAMES = (LOCK_NAME, IDENTITY_NAME, LOG_NAME, SNAPSHOTS_NAME)
 
 
 class DataDirectory:
@@ -77,7 +82,13 @@ class DataDirectory:
         """
         try:
             _make_directories(files, path)
-            _refuse_foreign(files.list(path), path)
+            # Before anything is changed, its mode included: it may be somebody else's.
+            names = files.list(path)
+            if IDENTITY_NAME in names:
+                read_identity(files, path)
+            else:
+                _refuse_history(files, path)
+                refuse_foreign(files, path, names)
             files.mkdir(path)
             lock = files.lock(os.path.join(path, LOCK_NAME))
         except BlockingIOError as error:
@@ -103,6 +114,7 @@ class DataDirectory:
                 # Now, not when the directory is made somebody's: a cluster that has taken the node in
                 # by then has removed the member whose log this is.
                 _beginnings(files, path)
+                check_part(files, path)
         except BaseException:
             lock.close()
             raise
@@ -184,6 +196,7 @@ class DataDirectory:
         found = read_snapshots(files, directory, owner, limits)
         log_directory = os.path.join(self.path, LOG_NAME)
         log = read_log(files, log_directory, owner)
+        check_leftovers(files, log_directory, log.leftovers)
         own = [snapshot.metadata for snapshot in found if not snapshot.received]
         check_complete(log, log_directory, own, directory)
         usable = log.replay.usable(snapshot.metadata for snapshot in found)
@@ -263,13 +276,22 @@ class DataDirectory:
 def _beginnings(files: FileSystem, path: str) -> Sequence[str]:
     """Return the names in the log of a directory without an identity: an interrupted creation's.
 
-    :raises StorageError: where anything of it ever was in use
+    :raises StorageError: where anything of it ever was in use, or is not ours
     """
+    _refuse_history(files, path)
+    log = os.path.join(path, LOG_NAME)
+    names = files.list(log)
+    check_beginnings(files, log, names)
+    return names
+
+
+def _refuse_history(files: FileSystem, path: str) -> None:
+    """Refuse a directory without an identity in which there is somebody's log, or a snapshot."""
     log = os.path.join(path, LOG_NAME)
     names = files.list(log)
     first = segment_name(1)
     if (
-        files.list(os.path.join(path, SNAPSHOTS_NAME))
+        any(is_snapshot_file(name) for name in files.list(os.path.join(path, SNAPSHOTS_NAME)))
         or any(segment_number(name) is not None and name != first for name in names)
         or (first in names and has_history(files, os.path.join(log, first)))
     ):
@@ -277,7 +299,6 @@ def _beginnings(files: FileSystem, path: str) -> Sequence[str]:
             f"{path} holds a log but no file named {IDENTITY_NAME}: restore that file, or"
             " move the directory away and let the node join as a new member"
         )
-    return names
 
 
 def _make_directories(files: FileSystem, path: str) -> None:
@@ -301,21 +322,3 @@ def _sync_above(files: FileSystem, path: str) -> None:
         files.fsync_dir(above)
     if above != os.path.dirname(above):
         _sync_above(files, above)
-
-
-def _refuse_foreign(names: Sequence[str], path: str) -> None:
-    """Refuse a directory that serves another purpose: a typing error must not take over ``/tmp``.
-
-    It would be locked for everybody but this node, and a wipe later would take the rest with it.
-    What file systems, shells and twistd leave in a directory does not count.
-    """
-    if any(name in OWN_NAMES for name in names):
-        return
-    foreign = [
-        name for name in names if name != "lost+found" and not name.startswith((".", "twistd."))
-    ]
-    if foreign:
-        raise StorageError(
-            f"{path} cannot be used as a data directory: it is no node's and not empty, there is"
-            f" {foreign[0]!r} in it; give the node a directory of its own"
-        )

@@ -19,8 +19,9 @@ from raftdb.storage.segment import ADVICE, Owner
 
 FORMAT = 1
 IDENTITY_NAME = "identity"
-_PART_NAME = "identity.part"
+PART_NAME = "identity.part"
 _BYTES_MAX = 64 * 1024
+_BEGINNING = b'{\n  "format": '
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -89,10 +90,16 @@ def read_identity(files: FileSystem, directory: str) -> Identity | None:
     return identity
 
 
+def is_part(content: bytes) -> bool:
+    """Tell whether this may be what was written of an identity when the process died."""
+    head = content.rstrip(b"\0")[: len(_BEGINNING)]
+    return _BEGINNING.startswith(head)
+
+
 def write_identity(files: FileSystem, directory: str, identity: Identity) -> None:
     """Make a directory this member's, durably and in one step."""
-    part = os.path.join(directory, _PART_NAME)
-    if _PART_NAME in files.list(directory):
+    part = os.path.join(directory, PART_NAME)
+    if PART_NAME in files.list(directory):
         files.unlink(part)
     file = files.open(part, create=True)
     try:

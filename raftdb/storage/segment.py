@@ -7,6 +7,7 @@ state: without it the term and the vote would vanish with the segments that comp
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
@@ -32,6 +33,8 @@ _SUFFIX = ".log"
 _SPARE_SUFFIX = ".spare"
 _COPY_SUFFIX = ".copy"
 _MARK_SUFFIX = ".begun"
+_DIGITS = re.compile(r"[0-9]{16}")
+_LEFTOVER = re.compile(r"[0-9]{16}(\.spare|\.new\.spare|\.copy)")
 
 ADVICE = (
     "nothing was changed. Move the data directory away and let the node join again; if this was a"
@@ -115,14 +118,20 @@ def mark_number(name: str) -> int | None:
 
 def _number(name: str, suffix: str) -> int | None:
     digits = name.removesuffix(suffix)
-    if digits == name or len(digits) != _NAME_DIGITS or not digits.isdecimal():
-        return None
-    return int(digits)
+    return int(digits) if digits != name and _DIGITS.fullmatch(digits) else None
 
 
 def is_leftover(name: str) -> bool:
-    """Tell whether a file never belonged to the log: a spare, or a copy never finished."""
-    return name.endswith((_SPARE_SUFFIX, _COPY_SUFFIX))
+    """Tell whether a file of ours never belonged to the log: a spare, or a copy never finished."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def may_be_segment(content: bytes) -> bool:
+    """Tell whether a file may have been begun by us: with zeros, or with some of a header.
+
+    :param content: all of the file, or what it begins with
+    """
+    return _MAGIC.startswith(content[: len(_MAGIC)].rstrip(b"\0"))
 
 
 def encode_header(header: SegmentHeader) -> tuple[bytes, bytes]:

@@ -21,6 +21,7 @@ from raftdb.raft.types import EntryID, SnapshotMetadata
 from raftdb.storage.files import File, FileSystem
 from raftdb.storage.filler import Filler
 from raftdb.storage.limits import StorageLimits
+from raftdb.storage.ownership import is_snapshot_file
 from raftdb.storage.segment import Owner
 from raftdb.storage.snapshot_file import Prelude, SnapshotFileReader
 
@@ -60,7 +61,7 @@ def read_snapshots(
     """
     found: list[Found] = []
     for name in files.list(directory):
-        if not name.endswith((_SUFFIX, _RECEIVED_SUFFIX)):
+        if not is_snapshot_file(name) or name.endswith(_PART_SUFFIX):
             continue
         path = os.path.join(directory, name)
         file = files.open(path)
@@ -265,7 +266,7 @@ def keep_usable(
             files.rename(os.path.join(directory, received), os.path.join(directory, own))
     wanted = [snapshot_name(snapshot.last) for snapshot in kept]
     for name in files.list(directory):
-        if name.endswith((_SUFFIX, _RECEIVED_SUFFIX, _PART_SUFFIX)) and name not in wanted:
+        if is_snapshot_file(name) and name not in wanted:
             files.unlink(os.path.join(directory, name))
     files.fsync_dir(directory)
     return kept

@@ -76,6 +76,94 @@ class TestWhatIsNoDataDirectory:
             DataDirectory.open(RealFileSystem(), f"{file}{below}")
 
 
+PROMETHEUS = {"wal/00000000": b"precious", "chunks_head/000001": b"more", "lock": b""}
+FAMILIAR = {
+    "another log": {"wal/00000000": b"precious"},
+    "a log and other things": PROMETHEUS,
+    "a lock that says something": {"lock": b"1234\n"},
+    "a lock beside other things": {"lock": b"", "db.sqlite": b"precious"},
+    "snapshots of something else": {"snapshots/monday.tar": b"precious"},
+    "a spare of something else": {"wal/0000000000000001.spare": b"tyre"},
+    "a spare with something behind": {"wal/0000000000000001.spare": bytes(5000) + b"precious"},
+    "a mark that says something": {"wal/0000000000000001.begun": b"precious"},
+    "a segment of something else": {"wal/0000000000000001.log": b"precious" * 1000},
+    "numbers of another alphabet": {"wal/" + "\u0661" * 16 + ".log": b"precious"},
+    "an identity that was not finished": {"identity.part": b"precious"},
+    "an identity of something else": {"identity": b"AGE-SECRET-KEY-1"},
+    "the Go program's": {"raft.db": b"bolt", "snapshots/2-18-1453/state.bin": b"{}"},
+    "the Go program's snapshots": {"snapshots/2-18-1453/state.bin": b"{}"},
+}
+"""Directories of other programs that use names of ours."""
+
+
+def made(path: Path, contents: dict[str, bytes]) -> dict[str, bytes]:
+    for name, content in contents.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return contents
+
+
+def found(path: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file()
+    }
+
+
+class TestNamesOfOurs:
+    """Other programs have a `wal`, a `lock` and `snapshots`, too: these make no directory ours."""
+
+    @pytest.mark.parametrize("name", list(FAMILIAR), ids=lambda name: name.replace(" ", "-"))
+    def test_take_nothing_over(self, tmp_path: Path, name: str) -> None:
+        """The start is refused, and every byte and every mode stays."""
+        tmp_path.chmod(0o755)
+        before = made(tmp_path, FAMILIAR[name])
+        with pytest.raises(StorageError):
+            DataDirectory.open(RealFileSystem(), str(tmp_path))
+        after = found(tmp_path)
+        assert after.pop("lock", b"") == before.get("lock", b"")
+        assert after == {name: content for name, content in before.items() if name != "lock"}
+
+    def test_are_named_in_the_refusal(self, tmp_path: Path) -> None:
+        """The message says what is in the way."""
+        made(tmp_path, FAMILIAR["another log"])
+        with pytest.raises(StorageError, match="it is no node's and not empty, there is 'wal/0000"):
+            DataDirectory.open(RealFileSystem(), str(tmp_path))
+
+    def test_of_the_go_program(self, tmp_path: Path) -> None:
+        """Its users come to us with a directory: it says how the keys come over."""
+        made(tmp_path, FAMILIAR["the Go program's"])
+        with pytest.raises(
+            StorageError, match=r"log of the Go program .* copy the keys over by HTTP"
+        ):
+            DataDirectory.open(RealFileSystem(), str(tmp_path))
+
+    @pytest.mark.parametrize("name", ["0000000000000003.copy", "0000000000000003.spare"])
+    def test_in_a_log_of_ours(self, bench: Workbench, name: str) -> None:
+        """What a start would remove has to be of our form; else somebody is asked to look."""
+        storage = bench.begin()
+        save(storage, entries_of(1, b"x"))
+        path = f"{bench.path}/wal/{name}"
+        bench.disk.open(path, create=True).write_at(0, b"precious")
+        bench.disk.kill_process()
+        with pytest.raises(StorageError, match="raftdb has not written it"):
+            bench.recover()
+        assert bench.disk.contents(path) == b"precious"
+
+    @pytest.mark.parametrize(
+        "name", ["wal/my.spare", "wal/3.copy", "snapshots/mine.snapshot", "snapshots/mine.part"]
+    )
+    def test_almost(self, bench: Workbench, name: str) -> None:
+        """A file that only looks like ours stays where it is, start after start."""
+        save(bench.begin(), entries_of(1, b"x"))
+        path = f"{bench.path}/{name}"
+        bench.disk.open(path, create=True).write_at(0, b"precious")
+        assert bench.restart().log.last_index() == 1
+        assert bench.disk.contents(path) == b"precious"
+
+
 class TestTheIdentity:
     """Whose directory it is."""
 
@@ -206,7 +294,7 @@ class TestCreating:
         bench.disk.capacity_bytes = None
         bench.create()
         bench.disk.broken = True
-        with pytest.raises(OSError, match="broken"):
+        with pytest.raises(StorageError, match="broken"):
             DataDirectory.open(bench.files, bench.path)
 
 

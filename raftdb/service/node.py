@@ -122,6 +122,7 @@ class Node(Service):
 
     async def _enter(self, data: DataDirectory, name: str, wire: Wire) -> tuple[KnownMember, ...]:
         """Make the empty directory a member's; return the members it was told."""
+        data.check_room(self._settings.storage_limits)  # before anybody counts on the node
         member = MemberID(name, secrets.randbits(128))
         if self._settings.join:
             return await self._admission.join(data, member)

@@ -297,7 +297,9 @@ class LossyDisk:
     def free_bytes(self, path: str) -> int:
         """Return what is left of the capacity."""
         self._directory(path)
-        return 2**62 if self.capacity_bytes is None else max(0, self.capacity_bytes - self._used())
+        return (
+            2**62 if self.capacity_bytes is None else max(0, self.capacity_bytes - self.used_bytes)
+        )
 
     # -- faults --
 
@@ -367,7 +369,9 @@ class LossyDisk:
         """Give a lock back."""
         self._locks.pop(path, None)
 
-    def _used(self) -> int:
+    @property
+    def used_bytes(self) -> int:
+        """What all files take together."""
         return sum(
             len(inode.cache)
             for directory in self._directories.values()

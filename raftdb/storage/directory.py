@@ -55,8 +55,8 @@ from raftdb.storage.segment import (
     segment_number,
     spare_name,
 )
-from raftdb.storage.snapshots import SnapshotStore, keep_usable, read_snapshots
-from raftdb.storage.space import Spare, begin_segment, make_zeroed, set_mark
+from raftdb.storage.snapshots import SnapshotStore, delete_parts, keep_usable, read_snapshots
+from raftdb.storage.space import Spare, begin_segment, make_spare, make_zeroed, set_mark
 from raftdb.storage.wal import Wal
 
 
@@ -141,11 +141,26 @@ class DataDirectory:
         try:
             _sync_above(self._files, self.path)
             self._remove_beginnings()
+            self.check_room(limits)
             self._begin_log(identity, Record(hard_state, None, entries), limits, entropy)
             write_identity(self._files, self.path, identity)
         except OSError as error:
             raise StorageError(f"{self.path} cannot be set up: {error}") from error
         self.identity = identity
+
+    def check_room(self, limits: StorageLimits) -> None:
+        """See to it that the empty directory can be made somebody's, and be started on afterwards.
+
+        :raises StorageError: where the file system has less room, naming what it needs
+        """
+        need = 2 * limits.segment_bytes
+        free = self._files.free_bytes(self.path)
+        if free < need:
+            raise StorageError(
+                f"{self.path} cannot be set up: {need} bytes have to be free on its file system, for"
+                f" the log and for the room that each start needs, and {free} are. Make room, or"
+                " take a smaller --segment-bytes"
+            )
 
     def recover(
         self,
@@ -206,6 +221,7 @@ class DataDirectory:
                 0,
                 f"the log begins after {log.replay.base}, and no snapshot reaches it; {ADVICE}",
             )
+        delete_parts(files, directory)
         recovered = rewrite_log(files, log_directory, log, limits)
         kept = keep_usable(files, directory, usable, limits.snapshots_kept)
         return DurableStorage(
@@ -255,6 +271,8 @@ class DataDirectory:
         path = os.path.join(directory, segment_name(1))
         file, chain = begin_segment(files, directory, path, spare, header)
         set_mark(files, directory, 1)
+        # The first start needs it, and should not find out that there is no room any more.
+        make_spare(files, directory, 1, header.size, free_bytes_min=0)
         tail = Tail(file, path, header, HEADER_BYTES, 1, chain)
         recovered = Recovered(Replay(), [Held(1, 0)], tail, [], mark=1)
         wal = Wal(files, directory, recovered=recovered, limits=limits, entropy=entropy)

@@ -219,6 +219,7 @@ class DurableStorage:
     def _not_filled(self, failure: Failure) -> None:
         """Wait for the next write, or the next deletion, where there is no room; else give up."""
         self._filling = False
+        self._wal.add_spare(None)
         self._fill.failed(failure)
 
     def _dropped(self, _: None) -> None:

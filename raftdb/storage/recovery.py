@@ -13,6 +13,7 @@ is copied into a new file, which is synced and takes the old one's name, before 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from raftdb.codec import decode_entries, decode_hard_state, decode_snapshot_metadata
@@ -35,7 +36,7 @@ from raftdb.storage.segment import (
     segment_name,
     segment_number,
 )
-from raftdb.storage.space import Spare, make_zeroed, set_mark, spares_left
+from raftdb.storage.space import Spare, make_spare, make_zeroed, set_mark, spares_left
 from raftdb.storage.tail import later_batch, objection, used_bytes
 
 _KINDS = frozenset(Kind)
@@ -149,7 +150,10 @@ def rewrite_log(
 ) -> Recovered:
     """Copy the valid part of the last segment into a new file that takes its place [4].
 
-    Spares are kept, unless they hold the very room that the copy needs.
+    Where there is no room for it the copy is made of a spare, and the room that the old file leaves
+    behind is reserved again for the next start.
+
+    :raises StorageError: where there is no spare either
     """
     spares = spares_left(files, directory, log.leftovers, limits)
     kept = [spare.path for spare in spares]
@@ -159,22 +163,57 @@ def rewrite_log(
     header, end = log.header, log.end
     path = os.path.join(directory, segment_name(header.number))
     copy = os.path.join(directory, copy_name(header.number))
-    try:
-        make_zeroed(files, copy, header.size, log.valid)
-    except OSError as error:
-        if not passes(error) or not spares:
-            raise
-        for spare in spares:
-            files.unlink(spare.path)
-        spares = []
-        make_zeroed(files, copy, header.size, log.valid)
+    used = _make_copy(files, copy, log, spares)
     files.rename(copy, path)
     files.fsync_dir(directory)
+    if used is not None and not spares:
+        with suppress(OSError):
+            number = used.number + 1
+            spares.append(make_spare(files, directory, number, used.size, free_bytes_min=0))
     if log.mark != header.number:
         set_mark(files, directory, header.number)
     file = files.open(path, sectors=True)
     tail = Tail(file, path, header, end.offset, end.sequence, end.chain)
     return Recovered(log.replay, log.held, tail, spares, header.number)
+
+
+def _make_copy(files: FileSystem, copy: str, log: ReadLog, spares: list[Spare]) -> Spare | None:
+    """Make the copy; return the spare that it was made of, which is a spare no longer."""
+    size = log.header.size
+    try:
+        make_zeroed(files, copy, size, log.valid)
+    except OSError as error:
+        if not passes(error):
+            raise
+    else:
+        return None
+    fitting = [spare for spare in spares if spare.size == size]
+    if fitting:
+        spare = fitting[-1]
+        spares.remove(spare)
+        files.rename(spare.path, copy)
+        file = files.open(copy)
+        try:
+            file.write_at(0, log.valid)
+            file.fsync()
+        finally:
+            file.close()
+        return spare
+    for spare in spares:
+        files.unlink(spare.path)
+    spares.clear()
+    try:
+        make_zeroed(files, copy, size, log.valid)
+    except OSError as error:
+        if not passes(error):
+            raise
+        directory = os.path.dirname(copy)
+        raise StorageError(
+            f"{error}: a start rewrites the last segment of the log, for which {size} bytes have to"
+            f" be free in {directory}, and {files.free_bytes(directory)} are. Nothing is lost: make"
+            " room there and start again"
+        ) from error
+    return None
 
 
 def has_history(files: FileSystem, path: str) -> bool:

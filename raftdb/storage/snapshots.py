@@ -251,10 +251,17 @@ def discard_part(files: FileSystem, path: str, file: File) -> None:
         files.unlink(path)
 
 
+def delete_parts(files: FileSystem, directory: str) -> None:
+    """Delete what was never complete; a start may need the room. Blocks."""
+    for name in files.list(directory):
+        if is_snapshot_file(name) and name.endswith(_PART_SUFFIX):
+            files.unlink(os.path.join(directory, name))
+
+
 def keep_usable(
     files: FileSystem, directory: str, usable: list[SnapshotMetadata], kept_max: int
 ) -> list[SnapshotMetadata]:
-    """Delete parts and all snapshots but the newest usable ones; return those. Blocks.
+    """Delete all snapshots but the newest usable ones; return those. Blocks.
 
     One of those that was received, and lies in the log by now, gets its final name.
     """

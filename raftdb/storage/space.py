@@ -59,17 +59,19 @@ def make_zeroed(files: FileSystem, path: str, size: int, content: bytes = b"") -
     file.close()
 
 
-def make_spare(files: FileSystem, directory: str, number: int, limits: StorageLimits) -> Spare:
+def make_spare(
+    files: FileSystem, directory: str, number: int, size: int, *, free_bytes_min: int
+) -> Spare:
     """Make a spare segment, if the file system keeps its free bytes.
 
     It gets its name when all of it is durable, so that the next start may take it over [4].
 
     :param number: of the spare, 1 or more
+    :param free_bytes_min: of the file system, left free by it
     :raises OSError: ``ENOSPC`` where there is no room, found out before a byte is written
     """
-    size = limits.segment_bytes
     unfinished = os.path.join(directory, unfinished_spare_name(number))
-    if files.free_bytes(directory) < size + limits.free_bytes_min:
+    if files.free_bytes(directory) < size + free_bytes_min:
         raise OSError(errno.ENOSPC, "no room to reserve log space", unfinished)
     make_zeroed(files, unfinished, size)
     path = os.path.join(directory, spare_name(number))
@@ -79,6 +81,7 @@ def make_spare(files: FileSystem, directory: str, number: int, limits: StorageLi
         with suppress(OSError):
             files.unlink(unfinished)
         raise
+    files.fsync_dir(directory)
     return Spare(path, number, size)
 
 

@@ -107,6 +107,8 @@ class Wal:
         self._held = list(recovered.held)
         self._spares = list(recovered.spares)
         self._spares_made = max((spare.number for spare in self._spares), default=0)
+        self._short = False
+        """Whether there was no room for the last spare that was to be made."""
         self._mark = recovered.mark
         # The writer's side.
         self._file = tail.file
@@ -120,10 +122,16 @@ class Wal:
         return len(self._spares)
 
     def has_room(self, payload_bytes: int) -> bool:
-        """Tell whether a batch of this size fits into reserved space, votes aside [18]."""
+        """Tell whether a batch of this size fits into reserved space, votes aside [18].
+
+        Where there is no room for more spares, the last one is not for writing: the next start
+        needs it, to rewrite the segment that is the last one then.
+        """
         need = extent_for(payload_bytes) + self._limits.reserve_bytes
         if self._offset + need <= self._header.size:
             return True
+        if self._short and len(self._spares) == 1:
+            return False
         return any(HEADER_BYTES + need <= spare.size for spare in self._spares)
 
     def append(self, record: Record, kind: Kind = Kind.SAVE) -> Callable[[], None]:
@@ -191,11 +199,20 @@ class Wal:
     def spare_work(self) -> Callable[[], Spare]:
         """Return the filler's work that makes the next spare."""
         self._spares_made += 1
-        return partial(make_spare, self._files, self._directory, self._spares_made, self._limits)
+        return partial(
+            make_spare,
+            self._files,
+            self._directory,
+            self._spares_made,
+            self._limits.segment_bytes,
+            free_bytes_min=self._limits.free_bytes_min,
+        )
 
-    def add_spare(self, spare: Spare) -> None:
-        """Take what the filler has made."""
-        self._spares.append(spare)
+    def add_spare(self, spare: Spare | None) -> None:
+        """Take what the filler has made; None where it has found no room."""
+        self._short = spare is None
+        if spare is not None:
+            self._spares.append(spare)
 
     def mark_work(self) -> Callable[[], None] | None:
         """Return the filler's work that notes which segment was begun last; None where it is noted.

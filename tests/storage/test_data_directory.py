@@ -284,10 +284,24 @@ class TestCreating:
     def test_on_a_full_disk_fails_and_leaves_it_empty(self, bench: Workbench) -> None:
         """The next attempt finds an empty directory."""
         bench.disk.capacity_bytes = 5000
-        with pytest.raises(StorageError, match="full"):
+        with pytest.raises(StorageError, match="24576 bytes have to be free on its file system"):
             bench.create()
         bench.disk.capacity_bytes = None
         assert bench.begin().log.last_index() == 0
+
+    @pytest.mark.parametrize("more", range(0, 4096, 128))
+    def test_on_a_small_disk_fails_before_there_is_an_identity(self, more: int) -> None:
+        """No node is founded, or taken in by a cluster, that could not be started."""
+        bench = Workbench(Random(1))
+        bench.disk.capacity_bytes = 2 * SMALL_LIMITS.segment_bytes - 2048 + more
+        try:
+            bench.create()
+        except StorageError:
+            assert "identity" not in bench.disk.list(bench.path)
+            return
+        assert more > 2048
+        save(bench.recover(), entries_of(1, b"x"))
+        assert bench.restart().log.last_index() == 1
 
     def test_on_a_disk_that_cannot_be_used(self, bench: Workbench) -> None:
         """Says so, with the directory's name."""
@@ -356,10 +370,10 @@ class TestAFullDisk:
 
     def test_no_room_is_taken_from_the_last_free_bytes(self) -> None:
         """Spare segments leave the file system what it needs."""
-        limits = SMALL_LIMITS._replace(free_bytes_min=50_000)
+        limits = SMALL_LIMITS._replace(free_bytes_min=50_000, spare_segments=2)
         bench = Workbench(Random(1), limits=limits)
         storage = bench.begin()
-        bench.disk.capacity_bytes = 50_000 + 2 * limits.segment_bytes
+        bench.disk.capacity_bytes = 50_000 + bench.disk.used_bytes
         save(storage, entries_of(1, bytes(5000)))
         assert not storage.admits(1000)
         assert bench.disk.free_bytes(bench.path) >= 50_000
@@ -369,8 +383,10 @@ class TestAFullDisk:
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
         bench.disk.kill_process()
+        for spare in spares_of(bench):
+            bench.disk.unlink(f"{bench.path}/wal/{spare}")
         bench.disk.capacity_bytes = 0
-        with pytest.raises(StorageError, match="full"):
+        with pytest.raises(StorageError, match=r"12288 bytes have to be free in .* and 0 are"):
             bench.recover()
         bench.disk.capacity_bytes = None
         assert log_of(bench.recover()) == entries_of(1, b"x")
@@ -386,6 +402,80 @@ class TestAFullDisk:
             for name in bench.disk.list(f"{bench.path}/wal")
         ) + len(bench.disk.contents(f"{bench.path}/identity"))
         assert log_of(bench.recover()) == entries_of(1, b"x")
+
+
+class TestADiskThatOthersFilled:
+    """A node on a full disk stops and starts like any other, and serves what it has."""
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_is_no_obstacle_to_any_start(self, seed: int) -> None:
+        """However much is written up to the first refusal, and however the process ends."""
+        rng = Random(seed)
+        bench = Workbench(rng, limits=SMALL_LIMITS._replace(spare_segments=2))
+        storage = bench.begin()
+        index = 1
+        for _ in range(rng.randrange(40)):
+            if storage.admits(400):
+                save(storage, entries_of(index, bytes(rng.randrange(400))), commit=index - 1)
+                index += 1
+        _fill_up(bench)
+        while storage.admits(400):
+            save(storage, entries_of(index, bytes(rng.randrange(400))), commit=index - 1)
+            index += 1
+        for _ in range(6):
+            _fill_up(bench)
+            if rng.random() < 0.5:
+                outcome(storage.close())
+            storage = rng.choice((bench.restart, bench.power_cycle))()
+            assert storage.log.last_index() == index - 1
+            assert spares_of(bench)
+        bench.disk.capacity_bytes = None
+        storage.admits(400)
+        assert storage.admits(400)
+
+    @pytest.mark.parametrize("point", ["rename spare", "write copy", "fsync copy", "rename copy"])
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_nor_to_one_after_a_start_that_was_interrupted(self, when: str, point: str) -> None:
+        """The room that it had taken is there for the next one."""
+        armed: list[str] = []
+
+        def die(at: str) -> None:
+            if at in armed:
+                raise KeyboardInterrupt
+
+        for seed in range(8):
+            bench = Workbench(
+                Random(seed),
+                limits=SMALL_LIMITS._replace(spare_segments=2),
+                wrap=lambda disk: FailpointFileSystem(disk, die),
+            )
+            fill_log(bench.begin(), 1, 5)
+            _fill_up(bench)
+            bench.disk.kill_process()
+            armed.append(f"{when} {point}")
+            with pytest.raises(KeyboardInterrupt):
+                bench.recover()
+            armed.clear()
+            assert bench.power_cycle().log.last_index() == 5
+
+    def test_costs_a_vote_its_last_room_sooner_than_the_node(self) -> None:
+        """Votes are kept while there is a segment for them; only then is a start without room."""
+        bench = Workbench(Random(1), limits=SMALL_LIMITS._replace(spare_segments=2))
+        storage = bench.begin()
+        _fill_up(bench)
+        while storage.admits(100):
+            fill_log(storage, storage.log.last_index() + 1, storage.log.last_index() + 1)
+        last = storage.log.last_index()
+        for term in range(2, 12):
+            save(storage, term=term, commit=last - 1)
+        assert spares_of(bench) == []
+        with pytest.raises(StorageError, match="bytes have to be free"):
+            bench.restart()
+
+
+def _fill_up(bench: Workbench) -> None:
+    """Let others take all that is free."""
+    bench.disk.capacity_bytes = bench.disk.used_bytes
 
 
 class TestSparesLeftBehind:
@@ -424,7 +514,10 @@ class TestSparesLeftBehind:
                 raise InterruptedError(point)
 
         bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, die))
-        storage = bench.begin()
+        bench.begin()
+        for spare in spares_of(bench):
+            bench.disk.unlink(f"{bench.path}/wal/{spare}")
+        storage = bench.restart()
         armed += ["before fsync spare", "before unlink spare"]
         storage.admits(1)
         armed.clear()

@@ -30,6 +30,8 @@ from raftdb.simulation.workbench import (
 from raftdb.storage import DurableStorage
 from raftdb.storage.failpoints import FailpointFileSystem
 from raftdb.storage.files import FailedSync
+from raftdb.storage.record import Record
+from raftdb.storage.segment import spare_name
 
 CODES = (errno.EIO, errno.ENOSPC)
 """Want of room at a write passes; at a sync it is a failed sync like others."""
@@ -162,7 +164,7 @@ class TestAFailedSync:
             act(storage)
         scene.failing = ""
         with pytest.raises(StorageError, match="takes nothing more"):
-            outcome(storage.close())
+            storage._wal.append(Record(None))()
 
     @pytest.mark.parametrize(("step", "before", "act"), FILLS)
     def test_that_no_save_waits_for_ends_the_process(
@@ -251,7 +253,9 @@ class TestAFailedWrite:
                 raise OSError(code, "the test's disk", step)
 
         bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, failpoint))
-        storage = bench.begin()
+        bench.begin()
+        bench.disk.unlink(f"{bench.path}/wal/{spare_name(1)}")
+        storage = bench.restart()
         armed.append(step)
         storage.admits(1)
         armed.clear()

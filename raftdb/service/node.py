@@ -224,6 +224,8 @@ class Node(Service):
         await self._until_answered(parts)
         parts.vigil.stop()
         parts.watch.stop()
+        if parts.upkeep.running:
+            parts.upkeep.stop()
         parts.collector.stop()
         await parts.transport.stop()
         await parts.storage.close()

@@ -8,6 +8,7 @@ from random import Random
 from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -39,6 +40,9 @@ from raftdb.storage import DurableStorage
 from raftdb.vigil import Vigil
 from raftdb.web.limits import Limits
 from raftdb.web.site import LimitedSite, make_site
+
+LOOK_S = 1.0
+"""Between two looks at whether the files are still there."""
 
 OWN_WAITING_MAX = 64
 """Proposals of the membership that may wait besides those of clients."""
@@ -109,6 +113,8 @@ class Parts:
             database=self.database,
         )
         self.site = self._make_site()
+        self.upkeep = LoopingCall(storage.look)
+        self.upkeep.clock = reactor
 
     def _make_transport(self, on_removed: Callable[[], None]) -> PeerTransport:
         return PeerTransport(
@@ -205,6 +211,7 @@ class Parts:
         self.watch.start({one.member: one.raft_address for one in known})
         self.caretaker.start()
         self.vigil.start()
+        self.upkeep.start(LOOK_S, now=False)
 
     @property
     def is_member(self) -> bool:

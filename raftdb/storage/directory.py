@@ -59,6 +59,8 @@ from raftdb.storage.snapshots import SnapshotStore, delete_parts, keep_usable, r
 from raftdb.storage.space import Spare, begin_segment, make_spare, make_zeroed, set_mark
 from raftdb.storage.wal import Wal
 
+_STAYING = (LOCK_NAME, IDENTITY_NAME)
+
 
 class DataDirectory:
     """A directory that is locked for this process; :meth:`open` makes one.
@@ -239,6 +241,7 @@ class DataDirectory:
             ),
             run=run,
             fill=fill,
+            root={self.path: [name for name in files.list(self.path) if name in _STAYING]},
             limits=limits,
             lock=self._lock,
         )

@@ -7,7 +7,8 @@ Every method here is for the reactor's thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -21,8 +22,9 @@ from raftdb.storage.files import Lock
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.ownership import check_present
 from raftdb.storage.record import Record
-from raftdb.storage.snapshots import SnapshotStore
+from raftdb.storage.snapshots import SnapshotStore, snapshot_name
 from raftdb.storage.space import Spare
 from raftdb.storage.transfers import (
     SnapshotReading,
@@ -44,6 +46,7 @@ class DurableStorage:
     :param memory: what the log holds; from here on this object is its only writer
     :param run: the writer: does one piece of work after the other, in order
     :param fill: spare segments, snapshots, deletions
+    :param root: names of files in the data directory itself that stay, by its path
     :param lock: given back at the end
     """
 
@@ -58,6 +61,7 @@ class DurableStorage:
         snapshots: SnapshotStore,
         run: Run,
         fill: Filler,
+        root: Mapping[str, Sequence[str]],
         limits: StorageLimits,
         lock: Lock,
     ) -> None:
@@ -67,6 +71,7 @@ class DurableStorage:
         self._snapshots = snapshots
         self._run = run
         self._fill = fill
+        self._root = root
         self._limits = limits
         self._lock = lock
         self._saving = False
@@ -169,6 +174,22 @@ class DurableStorage:
         :param size: of the whole file, in bytes
         """
         return SnapshotReceiving(self._snapshots, metadata, size)
+
+    # -- what the node asks for, now and then --
+
+    def look(self) -> None:
+        """See to it that all files in use are still there; else the process ends.
+
+        What is expected goes by what the filler was told to do before.
+        """
+        if not self._closed:
+            snapshots = self._snapshots
+            expected = {
+                **self._root,
+                self._wal.directory: self._wal.segments,
+                snapshots.directory: [snapshot_name(kept.last) for kept in snapshots.kept],
+            }
+            self._fill.alone(partial(check_present, snapshots.files, expected))
 
     # -- the end --
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from raftdb.errors import StorageError
@@ -103,6 +103,26 @@ def check_leftovers(files: FileSystem, directory: str, names: Iterable[str]) -> 
                 f"{path} has the name of a file that a start removes, but raftdb has not written"
                 " it; nothing was changed. Move it somewhere else"
             )
+
+
+def check_present(files: FileSystem, expected: Mapping[str, Sequence[str]]) -> None:
+    """Make sure that files in use are still there.
+
+    A process goes on writing into a deleted file, and all it acknowledges goes with the process. Of a
+    deleted lock another process would make a new one, and both would write.
+
+    :param expected: the names in each directory
+    :raises StorageError: naming one that is gone
+    """
+    for directory, names in expected.items():
+        there = frozenset(files.list(directory))
+        for name in names:
+            if name not in there:
+                raise StorageError(
+                    f"{os.path.join(directory, name)} is gone: somebody has deleted or moved it under"
+                    " the running node, and nothing more is acknowledged. Put it back if you can;"
+                    " else move the data directory away and let the node join again"
+                )
 
 
 def is_snapshot_file(name: str) -> bool:

@@ -94,7 +94,7 @@ class Wal:
         entropy: Callable[[int], bytes],
     ) -> None:
         self._files = files
-        self._directory = directory
+        self.directory = directory
         self._limits = limits
         self._entropy = entropy
         tail = recovered.tail
@@ -202,7 +202,7 @@ class Wal:
         return partial(
             make_spare,
             self._files,
-            self._directory,
+            self.directory,
             self._spares_made,
             self._limits.segment_bytes,
             free_bytes_min=self._limits.free_bytes_min,
@@ -214,6 +214,11 @@ class Wal:
         if spare is not None:
             self._spares.append(spare)
 
+    @property
+    def segments(self) -> list[str]:
+        """The names of the segments that are durable and kept."""
+        return [segment_name(held.number) for held in self._held if held.number <= self._mark]
+
     def mark_work(self) -> Callable[[], None] | None:
         """Return the filler's work that notes which segment was begun last; None where it is noted.
 
@@ -222,7 +227,7 @@ class Wal:
         old, self._mark = self._mark, self._header.number
         if old == self._mark:
             return None
-        return partial(set_mark, self._files, self._directory, self._mark)
+        return partial(set_mark, self._files, self.directory, self._mark)
 
     def _begin(self, extent: int) -> tuple[SegmentHeader, Spare | None]:
         """Plan the next segment, of a spare if one is ready and large enough."""
@@ -294,18 +299,18 @@ class Wal:
     def _rotate(self, header: SegmentHeader, spare: Spare | None) -> None:
         if spare is None:
             # The filler is behind; or the batch is larger than any spare.
-            path = os.path.join(self._directory, spare_name(0))
+            path = os.path.join(self.directory, spare_name(0))
             spare = Spare(path, 0, header.size)
             make_zeroed(self._files, path, header.size)
         self._file.close()
-        self._path = os.path.join(self._directory, segment_name(header.number))
+        self._path = os.path.join(self.directory, segment_name(header.number))
         whole = header._replace(chain=self._chain)
         self._file, self._chain = begin_segment(
-            self._files, self._directory, self._path, spare, whole
+            self._files, self.directory, self._path, spare, whole
         )
 
     def _delete(self, doomed: Iterable[Held]) -> None:
         """Delete the oldest first, each durably: a gap in the numbers would look like a loss."""
         for held in doomed:
-            self._files.unlink(os.path.join(self._directory, segment_name(held.number)))
-            self._files.fsync_dir(self._directory)
+            self._files.unlink(os.path.join(self.directory, segment_name(held.number)))
+            self._files.fsync_dir(self.directory)

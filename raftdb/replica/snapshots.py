@@ -166,4 +166,4 @@ def next_turn(clock: IReactorTime, delay_s: float = 0.0) -> Deferred[None]:
     return deferLater(clock, delay_s)
 
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})

@@ -52,6 +52,9 @@ It may be the leader that was asked to remove itself, and learn of it first from
 LOOK_S = 0.02
 """Between two looks at something that takes a moment."""
 
+DESCRIPTORS_KEPT = 8
+"""For the files of the data directory, whatever connections there are."""
+
 CONNECT_TIMEOUT_S = 2.0
 """For reaching another node's HTTP port."""
 
@@ -97,7 +100,9 @@ class Node(Service):
         settings = self._settings
         wire = Wire(self._reactor, settings)
         data = await self._writer.run(
-            lambda: DataDirectory.open(RealFileSystem(), str(settings.data_dir))
+            lambda: DataDirectory.open(
+                RealFileSystem(reserve=DESCRIPTORS_KEPT), str(settings.data_dir)
+            )
         )
         self._data = data
         name = check_name(settings, data)

@@ -18,16 +18,27 @@ else:
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
+
 
 class RealFileSystem:
-    """The file system of the machine: Linux first, macOS and Windows by their own calls."""
+    """The file system of the machine: Linux first, macOS and Windows by their own calls.
+
+    :param reserve: so many descriptors are kept for these files: where others of the process, or of
+        the machine, have taken all, a segment can still be begun
+    """
+
+    def __init__(self, *, reserve: int = 0) -> None:
+        self._wanted = reserve
+        self._reserve: list[int] = []
+        self._refill()
 
     def open(self, path: str, *, create: bool = False, sectors: bool = False) -> RealFile:
         """Open a file for reading and writing, in binary on every platform."""
         flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         if create:
             flags |= os.O_CREAT | os.O_EXCL
-        descriptor = os.open(path, flags, FILE_MODE)
+        descriptor = self._descriptor(path, flags)
         direct = open_direct(path, descriptor) if sectors else None
         return RealFile(path, descriptor) if direct is None else direct
 
@@ -52,11 +63,12 @@ class RealFileSystem:
         """Make names durable; Windows cannot open a directory and orders its metadata itself."""
         if sys.platform == "win32":
             return
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        descriptor = self._descriptor(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             full_sync(descriptor, path)
         finally:
             os.close(descriptor)
+            self._refill()
 
     def is_dir(self, path: str) -> bool:
         """Tell whether there is such a directory."""
@@ -84,6 +96,35 @@ class RealFileSystem:
     def free_bytes(self, path: str) -> int:
         """Return the space that is left to users without privileges."""
         return shutil.disk_usage(path).free
+
+    def release(self) -> None:
+        """Give the reserve back."""
+        self._wanted = 0
+        while self._reserve:
+            os.close(self._reserve.pop())
+
+    def _descriptor(self, path: str, flags: int) -> int:
+        """Open a file, at the cost of the reserve where there is no descriptor left.
+
+        Another thread may take what was just given back, so that it may cost more than one.
+        """
+        while True:
+            try:
+                descriptor = os.open(path, flags, FILE_MODE)
+            except OSError as error:
+                if error.errno not in _EXHAUSTED or not self._reserve:
+                    raise
+                os.close(self._reserve.pop())
+            else:
+                self._refill()
+                return descriptor
+
+    def _refill(self) -> None:
+        while len(self._reserve) < self._wanted:
+            try:
+                self._reserve.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                return
 
 
 class RealLock:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
@@ -40,6 +43,61 @@ def opened(path: Path) -> DurableStorage:
     if directory.identity is None:
         directory.create(IDENTITY, limits=SMALL_LIMITS)
     return directory.recover(run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX")
+class TestWithoutDescriptors:
+    """Idle connections have taken every descriptor of the process."""
+
+    def test_the_log_goes_on_by_its_reserve(self, tmp_path: Path) -> None:
+        """Segments are begun, spares made, a snapshot taken and read, a peer's included."""
+        files = RealFileSystem(reserve=4)
+        directory = DataDirectory.open(files, str(tmp_path))
+        directory.create(IDENTITY, limits=SMALL_LIMITS)
+        crashes: list[object] = []
+        storage = directory.recover(
+            run=run_here, fill=run_here, crash=crashes.append, limits=SMALL_LIMITS
+        )
+        with _all_descriptors_taken():
+            fill_log(storage, 1, 60)
+            take_snapshot(storage, 30)
+            take_snapshot(storage, 50)
+            outcome(storage.compact())
+            assert read_snapshot(storage, EntryID(1, 50)) == sections_at(50)
+            storage.look()
+            outcome(storage.close())
+        assert crashes == []
+        assert len(log_of(opened(tmp_path))) >= 30
+        files.release()
+
+    def test_a_spare_waits_where_there_is_no_reserve(self, tmp_path: Path) -> None:
+        """What has its descriptors goes on."""
+        opened(tmp_path).close()
+        for spare in (tmp_path / "wal").glob("*.spare"):
+            spare.unlink()
+        storage = opened(tmp_path)
+        with _all_descriptors_taken():
+            fill_log(storage, 1, 3)
+        assert not list((tmp_path / "wal").glob("*.spare"))
+        fill_log(storage, 4, 4)
+        assert list((tmp_path / "wal").glob("*.spare"))
+        outcome(storage.close())
+
+
+@contextmanager
+def _all_descriptors_taken() -> Iterator[None]:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[0], 256), limit[1]))
+    taken: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 class TestOnARealDisk:

@@ -38,6 +38,8 @@ def failpoint(step: str) -> None:
             time.sleep(0.02)
 
 
-vars(node)["RealFileSystem"] = lambda: FailpointFileSystem(RealFileSystem(), failpoint)
+vars(node)["RealFileSystem"] = lambda **options: FailpointFileSystem(
+    RealFileSystem(**options), failpoint
+)
 sys.argv[0] = "twistd"
 run()

@@ -384,7 +384,7 @@ BUGS = (
     ),
     Bug(
         "lost directory fsync",
-        "forgot durable|segments?( of the log is| are) missing",
+        "forgot durable|forgot its term|segments?( of the log is| are) missing",
         _lost_directory_fsync,
         50,
         _plan("kill all", **_DISK),

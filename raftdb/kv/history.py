@@ -10,9 +10,9 @@ Three things are kept apart:
 - **compaction** is replicated. It advances inside :meth:`History.commit` by the revision, the
   retention and the bytes superseded, none of which depends on what is stored where. It costs O(1)
   per revision, because what one revision superseded is counted and hashed when it happens.
-- **removal** of what is compacted is local, a few revisions per command, and waits for pins.
-- **a pin** keeps what can be read at a revision while a snapshot goes on. When it holds back too
-  much it is broken, and its owner fails instead of the node's memory [8].
+- **removal** of what is compacted is local, a few revisions per command, and passes by what pins need.
+- **a pin** keeps what can be read at a revision while a snapshot goes on, and nothing that is written
+  meanwhile: what it holds is bounded by what there was when it began [8].
 
 A version is kept as its encoded bytes: they are what is hashed, what a snapshot holds and what a
 snapshot brings, they take less than half of what an object with six attributes takes, and the
@@ -43,7 +43,6 @@ from raftdb.kv.values import (
     version_bytes,
 )
 
-PINNED_BYTES_MAX = 64 * 1024 * 1024
 REMOVALS_PER_COMMIT = 16
 
 
@@ -56,10 +55,12 @@ class History:
     apart, because a command over a range must not walk past all that was deleted there in the last
     ten thousand revisions.
 
-    :param pinned_bytes_max: what may wait for pins before the oldest of them is broken; local
+    What is compacted is in ``_garbage`` until removal comes by. What a pin needs of it waits in
+    ``_held`` from then on, never more than the retention at the pin; a key that died since and is
+    yet to be read waits in ``_graves``.
     """
 
-    def __init__(self, *, pinned_bytes_max: int = PINNED_BYTES_MAX) -> None:
+    def __init__(self) -> None:
         self.revision = 0
         self.compact_revision = 0
         self.digest = 0
@@ -75,9 +76,10 @@ class History:
         self._retained_bytes = 0
         self._garbage: deque[Superseded] = deque()
         self._garbage_bytes = 0
+        self._held: deque[Superseded] = deque()
+        self._graves: deque[tuple[bytes, int]] = deque()
         self._filling: dict[int, Superseded] = {}
         self._pins = Pins()
-        self._pinned_bytes_max = pinned_bytes_max
 
     # Reading
 
@@ -137,7 +139,7 @@ class History:
             record = pieces[hash(key) & TABLE_MASK][key]
             _, modified, version = unpack_lineage(record)
             if modified > revision:
-                pinned = pin.replaced.get(key)
+                pinned = pin.take(key)
                 if pinned is None:
                     continue
                 record = pinned
@@ -286,29 +288,44 @@ class History:
 
     def _remove(self, count: int) -> None:
         """Free at most ``count`` versions of what is compacted and not pinned, or one revision; local."""
-        self._pins.sweep()
-        safe = self._pins.floor(self.compact_revision)
-        garbage = self._garbage
-        while count > 0 and garbage and garbage[0].revision <= safe:
-            oldest = garbage[0]
-            if oldest.dead:
-                buried, oldest.dead = oldest.dead[-count:], oldest.dead[:-count]
-                for key in buried:
-                    self._bury(key, oldest.revision)
-                count -= len(buried)
+        pins, held, garbage = self._pins, self._held, self._garbage
+        pins.sweep()
+        for _ in range(min(count // 2, len(self._graves))):
+            key, revision = self._graves.popleft()
+            if self._newest.get(key) is not None:  # it may have lived and died again
+                self._bury(key, revision)
+            count -= 1
+        while count > 0 and held and not (pins and pins.need(held[0].revision)):
+            count -= self._free(held, count)
+        while count > 0 and garbage:
+            if pins and pins.need(garbage[0].revision):
+                held.append(garbage.popleft())
+                count -= 1
             else:
-                garbage.popleft()
-                del self._past[oldest.revision]
-                self._garbage_bytes -= oldest.counted_bytes
-                count -= len(oldest.replaced)
-        if garbage and garbage[0].revision > safe and self._garbage_bytes > self._pinned_bytes_max:
-            self._pins.break_at(safe)
+                count -= self._free(garbage, count)
+
+    def _free(self, queue: deque[Superseded], count: int) -> int:
+        """Free the first of ``queue``, or ``count`` of its dead; return how many versions that were."""
+        oldest = queue[0]
+        if not oldest.dead:
+            queue.popleft()
+            del self._past[oldest.revision]
+            self._garbage_bytes -= oldest.counted_bytes
+            return len(oldest.replaced)
+        buried, oldest.dead = oldest.dead[-count:], oldest.dead[:-count]
+        for key in buried:
+            self._bury(key, oldest.revision)
+        return len(buried)
 
     def _bury(self, key: bytes, revision: int) -> None:
-        """Forget a key whose deletion at ``revision`` nobody can read any more, unless it lives again."""
+        """Forget a key that died at ``revision`` for good, now or when no snapshot is yet to find it."""
         newest = self._newest.get(key)
         assert newest is not None, "a tombstone is forgotten once"
-        if mod_revision(newest) == revision:
+        if mod_revision(newest) != revision:
+            return
+        if self._pins and self._pins.need_key(key):
+            self._graves.append((key, revision))
+        else:
             del self._newest[key]
             self._dead.remove(key)
 
@@ -319,8 +336,13 @@ class History:
         return self._pins.add(self.revision, self.compact_revision)
 
     def unpin(self, pin: Pin) -> None:
-        """Let go of a pin; harmless when it is broken already."""
+        """Let go of a pin; again is harmless."""
         self._pins.remove(pin)
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Of present versions that were written over and are kept for pins alone."""
+        return self._pins.replaced_bytes
 
     # Filling from a snapshot
 

@@ -1,33 +1,47 @@
 """Pins: who still needs what could be read at a revision, and what they need of it.
 
-Owns what each snapshot under way was promised, and knows nothing of how versions are kept. Breaking
-a promise is its caller's decision.
+Owns what each snapshot under way was promised, and knows nothing of how versions are kept. What is
+written while a snapshot is read is no part of it and waits for no pin. So what a pin holds is never
+more than what could be read when it began, whatever is written meanwhile, and no pin is ever broken.
 """
 
 from __future__ import annotations
 
-from raftdb.kv.containers import Table
+from raftdb.kv.containers import TABLE_MASK, Table
 
 NOTHING = -1
 """In place of the newest revision that is pinned: nothing was written by then."""
 
 
 class Pin:
-    """A promise to keep all that could be read at ``revision``, until it is let go or broken.
+    """A promise to keep all that could be read at ``revision``, until it is read or let go.
 
     :param floor: what is superseded after this revision is kept, ``floor <= revision``
-    :ivar replaced: of the keys written since, the version that each had at ``revision``: what was
-        written since may be much, and is not walked past
-    :ivar broken: whether the promise had to be given up; what is read after that may have holes
+    :ivar replaced: of the keys written since and not yet read, the version that each had at
+        ``revision``: what was written since may be much, and is not walked past
+    :ivar replaced_bytes: of these versions
+    :ivar reached: all keys before this one were read, and nothing is kept of them
     """
 
-    __slots__ = ("broken", "floor", "replaced", "revision")
+    __slots__ = ("floor", "reached", "replaced", "replaced_bytes", "revision")
 
     def __init__(self, revision: int, floor: int) -> None:
         self.revision = revision
         self.floor = floor
         self.replaced: Table[bytes, bytes] = Table()
-        self.broken = False
+        self.replaced_bytes = 0
+        self.reached = b""
+
+    def needs(self, revision: int) -> bool:
+        """Whether what this revision made history is part of what is kept."""
+        return self.floor < revision <= self.revision
+
+    def take(self, key: bytes) -> bytes | None:
+        """Hand over, and keep no longer, the version of ``key`` that was written over since."""
+        old = self.replaced.pieces[hash(key) & TABLE_MASK].pop(key, None)
+        if old is not None:
+            self.replaced_bytes -= len(old)
+        return old
 
 
 class Pins:
@@ -53,7 +67,7 @@ class Pins:
         return pin
 
     def remove(self, pin: Pin) -> None:
-        """Let go of a pin; harmless when it is broken already.
+        """Let go of a pin; again is harmless.
 
         What it noted may be a million versions, whose memory :meth:`sweep` gives back.
         """
@@ -61,6 +75,7 @@ class Pins:
         self.newest = max((one.revision for one in self._held), default=NOTHING)
         self._waste += filter(None, pin.replaced.pieces)
         pin.replaced = Table()
+        pin.replaced_bytes = 0
 
     def note(self, key: bytes, old: bytes, modified: int) -> None:
         """Keep, for those who need it, the version of ``key`` that is written over now.
@@ -68,20 +83,22 @@ class Pins:
         :param modified: the revision that wrote it
         """
         for pin in self._held:
-            if modified <= pin.revision:
+            if modified <= pin.revision and key >= pin.reached:
                 pin.replaced[key] = old
+                pin.replaced_bytes += len(old)
 
-    def floor(self, compact_revision: int) -> int:
-        """Return up to which revision nobody needs what was superseded."""
-        if not self._held:
-            return compact_revision  # as nearly always, and every commit asks
-        return min([compact_revision, *(pin.floor for pin in self._held)])
+    @property
+    def replaced_bytes(self) -> int:
+        """Of the versions that were written over and are kept for pins alone."""
+        return sum(pin.replaced_bytes for pin in self._held)
 
-    def break_at(self, floor: int) -> None:
-        """Break the pins that stand at ``floor``."""
-        for pin in [one for one in self._held if one.floor == floor]:
-            pin.broken = True
-            self.remove(pin)
+    def need(self, revision: int) -> bool:
+        """Whether somebody needs what this revision made history."""
+        return any(pin.needs(revision) for pin in self._held)
+
+    def need_key(self, key: bytes) -> bool:
+        """Whether somebody has yet to come by ``key``, which lived when they began."""
+        return any(pin.replaced.get(key) is not None for pin in self._held)
 
     def sweep(self) -> None:
         """Give back some memory of those that are gone: a million versions at once take 40 ms."""

@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Generator
 from struct import Struct
 
-from raftdb.errors import Compacted, Corrupt
+from raftdb.errors import Corrupt
 from raftdb.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
-from raftdb.kv.history import PINNED_BYTES_MAX, History
+from raftdb.kv.history import History
 from raftdb.kv.pins import Pin
 from raftdb.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
 SNAPSHOT_VERSION = 2
 """1 hashed with BLAKE2b."""
 SLICE_KEYS_MAX = 500
+FOUND_BYTES = 1024 * 1024
+"""About so much of what was found waits to be written, whatever the size of values."""
 _VERSIONS_PER_KEY = 4
 """Of the keys of one slice on average: where a key has more of them, a slice walks over fewer keys."""
 
@@ -36,7 +38,6 @@ def slices(
 
     :param bytes_max: of one slice
     :param keys_max: how many keys one slice walks over, dead ones included
-    :raises Compacted: out of a slice, where the pin was broken because too much waited for it [8]
     """
     pin = history.pin()
     try:
@@ -51,8 +52,6 @@ def slices(
         yield framed(header)
         walk = _Walk(history, pin, bytes_max=bytes_max, keys_max=keys_max)
         while not walk.done:
-            if pin.broken:
-                raise Compacted("too much history waited for this snapshot, and it was given up")
             yield walk.step()
         yield framed(_END)
     finally:
@@ -67,6 +66,7 @@ class _Walk:
         self._pin = pin
         self._bytes_max = bytes_max
         self._keys_max = keys_max
+        self._keys = keys_max
         self._start: bytes | None = b""
         self._found: deque[bytes] = deque()
         self._bytes = bytearray()
@@ -87,19 +87,27 @@ class _Walk:
 
     def _look(self, start: bytes) -> None:
         """Note what is to be written of the next keys; versions are immutable, so they can wait."""
-        keys = list(self._history.visit(start, count=self._keys_max + 1))
+        keys = list(self._history.visit(start, count=self._keys + 1))
         found, count = self._history.kept(
-            keys[: self._keys_max], self._pin, enough=_VERSIONS_PER_KEY * self._keys_max
+            keys[: self._keys], self._pin, enough=_VERSIONS_PER_KEY * self._keys
         )
         self._found += found
         self._start = keys[count] if count < len(keys) else None
+        if self._start is not None:
+            self._pin.reached = self._start
+        self._foresee(sum(map(len, found)))
+
+    def _foresee(self, bytes_count: int) -> None:
+        """Look at fewer keys next time where their values are large: what is found stays in memory."""
+        wanted = self._keys * FOUND_BYTES // max(1, bytes_count)
+        self._keys = max(1, min(self._keys_max, wanted))
 
 
 class StoreRestorer:
     """Fills a history from the bytes of :func:`slices`, a chunk at a time."""
 
-    def __init__(self, *, pinned_bytes_max: int = PINNED_BYTES_MAX) -> None:
-        self._history = History(pinned_bytes_max=pinned_bytes_max)
+    def __init__(self) -> None:
+        self._history = History()
         self._header: tuple[int, int, Retention, int] | None = None
         self._key = b""
         self._newest = b""

@@ -26,7 +26,7 @@ from raftdb.kv.commands import (
     ValueIs,
 )
 from raftdb.kv.frames import SLICE_BYTES_MAX
-from raftdb.kv.history import PINNED_BYTES_MAX, History
+from raftdb.kv.history import History
 from raftdb.kv.snapshot import SLICE_KEYS_MAX, StoreRestorer, slices
 from raftdb.kv.values import (
     CompareAndSwapResult,
@@ -48,14 +48,10 @@ class KeyValueStore:
     """All keys, at every revision since ``compact_revision``.
 
     :param history: what to begin with; only a restore passes one
-    :param pinned_bytes_max: of compacted history that may wait for snapshots being read; beyond
-        it the oldest snapshot fails [8]
     """
 
-    def __init__(
-        self, history: History | None = None, *, pinned_bytes_max: int = PINNED_BYTES_MAX
-    ) -> None:
-        self._history = history or History(pinned_bytes_max=pinned_bytes_max)
+    def __init__(self, history: History | None = None) -> None:
+        self._history = history or History()
 
     @property
     def revision(self) -> int:
@@ -76,6 +72,11 @@ class KeyValueStore:
     def state_hash(self) -> int:
         """The sum modulo 2**128 of the hashes of all retained versions, the present included."""
         return self._history.digest
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Of present versions that were written over and are kept for snapshots under way alone."""
+        return self._history.pinned_bytes
 
     def __len__(self) -> int:
         """How many keys exist now."""
@@ -209,7 +210,6 @@ class KeyValueStore:
 
         :param bytes_max: of one slice
         :param keys_max: how many keys one slice walks over, dead ones included
-        :raises Compacted: out of a slice, where too much waited for the pin [8]
         """
         generator = slices(self._history, bytes_max=bytes_max, keys_max=keys_max)
         next(generator)  # up to the pin

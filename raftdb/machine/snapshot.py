@@ -54,8 +54,6 @@ def slices(
     """Yield once, empty, when ``state`` is pinned; then its sections, in slices of bounded work.
 
     What is multi-versioned is read at one revision; the small rest is copied at the start.
-
-    :raises Compacted: out of a slice, where too much history waited for the pin [8]
     """
     header = _HEADER.pack(SNAPSHOT_VERSION, applied_index, time_ms, state_hash.to_bytes(16, "big"))
     members = state.members.encode()
@@ -80,13 +78,13 @@ class StateRestorer:
     :param swap: is given the complete parts; compares the hash, then puts them in place
     """
 
-    def __init__(self, swap: Callable[[Parts], None], *, pinned_bytes_max: int) -> None:
+    def __init__(self, swap: Callable[[Parts], None]) -> None:
         self._swap = swap
         self._streams = {name: Unframer() for name in (STATE, MEMBERS, SESSIONS)}
         self._header: tuple[int, int, int] | None = None
         self._members: MemberTable | None = None
         self._sessions = SessionTable()
-        self._keys = StoreRestorer(pinned_bytes_max=pinned_bytes_max)
+        self._keys = StoreRestorer()
 
     def feed(self, section: str, chunk: bytes) -> None:
         """Take the next chunk, in the order of writing; work is bounded by its length.

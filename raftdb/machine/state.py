@@ -13,7 +13,6 @@ from typing import assert_never
 
 from raftdb.errors import Corrupt, ProtocolError, RemoteProtocolError
 from raftdb.kv.commands import decode_command
-from raftdb.kv.history import PINNED_BYTES_MAX
 from raftdb.kv.store import KeyValueStore
 from raftdb.kv.values import digest
 from raftdb.machine.comparison import CHECKPOINT_INTERVAL, Comparison, decode_attestation
@@ -47,8 +46,6 @@ class ReplicatedState:
     The parts are replaced as a whole when a snapshot is installed: read them through this object
     each time, and keep none of them.
 
-    :param pinned_bytes_max: of history held back by a snapshot being read, before it fails [8];
-        local
     :param checkpoint_interval: entries between two states that are compared with other replicas;
         local
     :ivar kv: the keys
@@ -59,14 +56,8 @@ class ReplicatedState:
     :ivar comparison: whether this replica was found to be the same as the others
     """
 
-    def __init__(
-        self,
-        *,
-        pinned_bytes_max: int = PINNED_BYTES_MAX,
-        checkpoint_interval: int = CHECKPOINT_INTERVAL,
-    ) -> None:
-        self._pinned_bytes_max = pinned_bytes_max
-        self.kv = KeyValueStore(pinned_bytes_max=pinned_bytes_max)
+    def __init__(self, *, checkpoint_interval: int = CHECKPOINT_INTERVAL) -> None:
+        self.kv = KeyValueStore()
         self.members = MemberTable()
         self.sessions = SessionTable()
         self.applied_index = 0
@@ -82,6 +73,11 @@ class ReplicatedState:
     def state_hash(self) -> int:
         """The hash of everything replicated, ``0 <= hash < 2**128``; equal at equal indexes."""
         return _hash(self.time_ms, self.kv, self.members, self.sessions)
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Of present values that were written over and are kept for a snapshot under way alone."""
+        return self.kv.pinned_bytes
 
     def apply(self, index: int, envelope: bytes) -> object:
         """Apply the normal entry at ``index``; empty entries may be left out.
@@ -164,8 +160,6 @@ class ReplicatedState:
         """Pin the state as it is now and return it in slices of bounded work and at most 60 KiB.
 
         Applying may go on between slices. Closing the generator lets go of the pin.
-
-        :raises Compacted: out of a slice, where too much history waited for it [8]
         """
         generator = slices(self.applied_index, self.time_ms, self.state_hash, self)
         next(generator)  # up to the pin
@@ -173,7 +167,7 @@ class ReplicatedState:
 
     def restore(self) -> StateRestorer:
         """Begin to fill a second state from a snapshot, to be swapped in when it is complete."""
-        return StateRestorer(self._swap, pinned_bytes_max=self._pinned_bytes_max)
+        return StateRestorer(self._swap)
 
     def _swap(self, parts: Parts) -> None:
         found = _hash(parts.time_ms, parts.kv, parts.members, parts.sessions)

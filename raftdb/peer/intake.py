@@ -57,6 +57,7 @@ class SnapshotIntake:
     :param files: where the file is written
     :param local: who we are
     :param deliver: given the InstallSnapshot when its file is durable
+    :param failed: told who sent a snapshot that cannot be taken, and why, once per stream
     """
 
     def __init__(
@@ -66,11 +67,14 @@ class SnapshotIntake:
         *,
         local: MemberID,
         deliver: Callable[[list[Message]], None],
+        failed: Callable[[MemberID, Exception], None],
     ) -> None:
         self._limits = limits
         self._files = files
         self._local = local
         self._deliver = deliver
+        self._failed = failed
+        self._why: tuple[PeerConnection, int, str] | None = None
         self._stream: _Stream | None = None
         self._turn = DeferredLock()
 
@@ -104,12 +108,21 @@ class SnapshotIntake:
         try:
             await self._take_in_turn(connection, chunk)
         except Exception as error:  # noqa: BLE001  (no room, a bad file, …: the stream is over)
-            if self._is_current(connection, chunk):
-                self._give_up()
-            return {"refused": f"{type(error).__name__}: {error}"[:500]}
+            return {"refused": self._refuse(connection, chunk, error)[:500]}
         finally:
             self._turn.release()
         return {}
+
+    def _refuse(self, connection: PeerConnection, chunk: Chunk, error: Exception) -> str:
+        """End the chunk's stream; return why, which chunks behind the one that failed are told, too."""
+        why = f"{type(error).__name__}: {error}"
+        if self._is_current(connection, chunk):
+            self._give_up()
+            self._why = connection, chunk.stream, why
+            self._failed(connection.member, error)
+        elif self._why is not None and self._why[:2] == (connection, chunk.stream):
+            why = self._why[2]
+        return why
 
     async def _take_in_turn(self, connection: PeerConnection, chunk: Chunk) -> None:
         if connection.is_closing:
@@ -131,6 +144,7 @@ class SnapshotIntake:
             raise SnapshotRefused(f"a snapshot of term {self._stream.message.term} is under way")
         self._give_up()
         receiver = self._files.receive_snapshot(message.snapshot, chunk.size)
+        self._why = None
         self._stream = _Stream(
             connection=connection,
             number=chunk.stream,

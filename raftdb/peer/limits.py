@@ -36,6 +36,7 @@ class PeerLimits:
     :param chunk_window: unanswered SnapshotChunks per stream
     :param snapshot_bytes_max: of a snapshot somebody may send us
     :param snapshot_patience_s: for the answer to one SnapshotChunk, its fsync included
+    :param snapshot_pause_max_s: between two streams to a member that refuses them
     :param connections_max: accepted at a time
     :param strangers_max: of them without an accepted Hello; one more, and the oldest goes
     :param asks_max: commands of the other side that we have not answered yet, per connection
@@ -53,6 +54,7 @@ class PeerLimits:
     chunk_window: int = 16
     snapshot_bytes_max: int = 64 * 1024 * MiB
     snapshot_patience_s: float = 60.0
+    snapshot_pause_max_s: float = 10.0
     connections_max: int = 256
     strangers_max: int = 32
     asks_max: int = 64
@@ -94,6 +96,11 @@ class PeerLimits:
     def ping_timeout_s(self) -> float:
         """How long a Ping on control may go unanswered."""
         return 2 * self.heartbeat_s
+
+    @property
+    def snapshot_pause_s(self) -> float:
+        """How long the first pause is before a member that has refused a snapshot is sent one."""
+        return self.heartbeat_s
 
     @property
     def stall_s(self) -> float:

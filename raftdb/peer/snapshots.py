@@ -68,8 +68,28 @@ class _Stream(NamedTuple):
     running: Deferred[None]
 
 
+class SnapshotNotTaken(RemoteProtocolError):
+    """The other side refused a chunk, most likely for want of room."""
+
+
+class _Pause(NamedTuple):
+    """A member's refusals so far.
+
+    :param taken: bytes that it had taken when it refused
+    :param pause_s: before the next stream begins
+    :param until_s: when it may
+    """
+
+    taken: int
+    pause_s: float
+    until_s: float
+
+
 class SnapshotSender:
     """The streams from here, at most one per member.
+
+    A member that refuses a snapshot is left in peace for a while, twice as long each time, unless it
+    took more than the time before: what it wants, room most likely, does not come by asking.
 
     :param clock: for deadlines
     :param limits: chunk, window and patience
@@ -97,6 +117,7 @@ class SnapshotSender:
         self._failed = failed
         self._streams: dict[MemberID, _Stream] = {}
         self._counter = 0
+        self._pauses: dict[MemberID, _Pause] = {}
 
     def send(self, message: InstallSnapshot) -> None:
         """Begin a stream in a moment.
@@ -124,8 +145,9 @@ class SnapshotSender:
         member = message.receiver
         ok = False
         try:
-            await deferLater(self._clock, 0)
+            await deferLater(self._clock, self._due_in_s(member))
             await self._stream(message, number)
+            self._pauses.pop(member, None)
             ok = True
         except CancelledError:
             pass
@@ -137,9 +159,22 @@ class SnapshotSender:
                 del self._streams[member]
                 self._finished(member, ok)
 
+    def _due_in_s(self, member: MemberID) -> float:
+        pause = self._pauses.get(member)
+        return 0.0 if pause is None else max(0.0, pause.until_s - self._clock.seconds())
+
+    def _refused(self, member: MemberID, taken: int) -> None:
+        """Take note that ``member`` refused to go on after ``taken`` bytes."""
+        before = self._pauses.get(member)
+        pause_s = self._limits.snapshot_pause_s
+        if before is not None and taken <= before.taken:
+            pause_s = min(2 * before.pause_s, self._limits.snapshot_pause_max_s)
+        self._pauses[member] = _Pause(taken, pause_s, self._clock.seconds() + pause_s)
+
     async def _stream(self, message: InstallSnapshot, number: int) -> None:
         file = await self._files.open_snapshot_file(message.snapshot.last)
         answers: deque[Deferred[None]] = deque()
+        taken = 0
         try:
             connection = self._find(message.receiver)
             if connection is None:
@@ -149,6 +184,7 @@ class SnapshotSender:
                 chunk = await file.read_at(offset, count)
                 if len(answers) >= self._limits.chunk_window:
                     await answers.popleft()
+                    taken += self._limits.chunk_bytes_max
                 answers.append(
                     self._ask(
                         connection,
@@ -161,6 +197,9 @@ class SnapshotSender:
                 )
             while answers:
                 await answers.popleft()
+        except SnapshotNotTaken:
+            self._refused(message.receiver, taken)
+            raise
         finally:
             file.close()
             for answer in answers:
@@ -172,7 +211,7 @@ class SnapshotSender:
 
         def judge(answer: dict[str, object]) -> None:
             if answer["refused"] is not None:
-                raise RemoteProtocolError(f"the snapshot was refused: {answer['refused']}")
+                raise SnapshotNotTaken(f"the snapshot was refused: {answer['refused']}")
 
         asked = connection.ask(SnapshotChunk, **chunk)
         asked.addTimeout(self._limits.snapshot_patience_s, self._clock)

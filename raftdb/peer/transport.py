@@ -115,7 +115,13 @@ class PeerTransport:
         self._dropped_call: IDelayedCall | None = None
         self._running = False
         self._stopped = False
-        self._intake = SnapshotIntake(limits, files, local=local.member, deliver=self._installed)
+        self._intake = SnapshotIntake(
+            limits,
+            files,
+            local=local.member,
+            deliver=self._installed,
+            failed=lambda member, error: self._journal.trouble(str(member), error),
+        )
         self._sender = SnapshotSender(
             clock,
             limits,

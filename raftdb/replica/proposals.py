@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from raftdb.errors import LeadershipLost, ProposalDropped, RaftDBError, Timeout
 from raftdb.raft.types import EntryID
-from raftdb.replica.waiters import Deadlines, Waiter
+from raftdb.replica.waiters import Count, Deadlines, Waiter
 
 
 class _Proposal(Waiter[object]):
@@ -21,8 +21,8 @@ class _Proposal(Waiter[object]):
 
     __slots__ = ("older", "term")
 
-    def __init__(self, term: int, older: _Proposal | None) -> None:
-        super().__init__()
+    def __init__(self, waiting: Count, term: int, older: _Proposal | None) -> None:
+        super().__init__(waiting)
         self.term = term
         self.older = older
 
@@ -41,13 +41,15 @@ class Proposals:
         self._by_index: dict[int, _Proposal] = {}
         self._deadlines: Deadlines[_Proposal] = Deadlines(granularity_s)
         self._decided: list[tuple[_Proposal, object]] = []
+        self._waiting = Count()
 
     def __len__(self) -> int:
-        return len(self._by_index)
+        """How many wait: not who has timed out or gone, though what they proposed is undecided."""
+        return self._waiting.count
 
     def wait(self, entry: EntryID, deadline_s: float) -> Deferred[object]:
         """Return a Deferred that fires once it is known what became of ``entry``."""
-        proposal = _Proposal(entry.term, self._by_index.get(entry.index))
+        proposal = _Proposal(self._waiting, entry.term, self._by_index.get(entry.index))
         self._by_index[entry.index] = proposal
         self._deadlines.add(deadline_s, proposal)
         return proposal.deferred

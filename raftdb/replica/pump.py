@@ -93,6 +93,7 @@ class Pump:
         self._news_due = False
         self._seen: tuple[Role, MemberID | None, int] | None = None
         self._rest: list[Deferred[None]] = []
+        self._applied_term = 0
         self.applied = 0
         """The index at which the state machine stands, between two turns; at first it is empty."""
 
@@ -239,8 +240,14 @@ class Pump:
             self.applied = entry.index
             bytes_count += entry.size
             self._proposals.applied(entry.term, entry.index, result)
-        if self._snapshots.applied(self.applied, bytes_count):
-            last = EntryID(entries[-1].term, self.applied)
+        self._applied_term = entries[-1].term
+        self._snapshots.applied(self.applied, bytes_count)
+        self.take_snapshot_if_due()
+
+    def take_snapshot_if_due(self) -> None:
+        """Begin to take a snapshot of what is applied, if it is time for one."""
+        if self._snapshots.due:
+            last = EntryID(self._applied_term, self.applied)
             self._snapshots.take(SnapshotMetadata(last, self._node.conf_state))
 
     async def _install(self, metadata: SnapshotMetadata) -> None:
@@ -256,6 +263,7 @@ class Pump:
         complete = await load(self._clock, reader, self._machine, wanted=lambda: self._running)
         if complete:
             self.applied = metadata.last.index
+            self._applied_term = metadata.last.term
             self._loaded()
         return complete
 

@@ -9,13 +9,13 @@ deadlines: asking twice is harmless, an index fixed later is as good.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from twisted.internet.defer import Deferred
 
 from raftdb.errors import RaftDBError, Refused, Timeout
 from raftdb.raft.types import ReadID, ReadState
-from raftdb.replica.waiters import Deadlines, Waiter
+from raftdb.replica.waiters import Count, Deadlines, Waiter
 
 
 class _Batch:
@@ -46,17 +46,17 @@ class Reads:
         self._asked: dict[ReadID, _Batch] = {}
         self._confirmed: list[tuple[int, int, _Batch]] = []
         self._confirmed_count = 0
-        self._count = 0
+        self._waiting = Count()
 
     def __len__(self) -> int:
-        return self._count
+        """How many wait, not counting who has timed out or gone."""
+        return self._waiting.count
 
     def wait(self, deadline_s: float) -> Deferred[None]:
         """Return a Deferred that fires once the own state machine may answer."""
-        reader: Waiter[None] = Waiter()
+        reader: Waiter[None] = Waiter(self._waiting)
         self._gathered.append(reader)
         self._deadlines.add(deadline_s, reader)
-        self._count += 1
         return reader.deferred
 
     def ask(self, now_s: float) -> None:
@@ -85,10 +85,7 @@ class Reads:
             return
         readers: list[Waiter[None]] = []
         for name in lost:
-            batch = self._asked[name]
-            waiting = [reader for reader in batch.readers if reader.waits]
-            self._count -= len(batch.readers) - len(waiting)
-            readers += waiting
+            readers += [reader for reader in self._asked[name].readers if reader.waits]
         if not readers:
             for name in lost:
                 del self._asked[name]
@@ -113,14 +110,23 @@ class Reads:
         """Let everybody read whose index the state machine has reached."""
         while self._confirmed and self._confirmed[0][0] <= applied:
             _, _, batch = heappop(self._confirmed)
-            self._count -= len(batch.readers)
             for reader in batch.readers:
                 reader.succeed(None)
 
     def expire(self, now_s: float) -> None:
         """End what has waited until its deadline."""
-        for reader in self._deadlines.due(now_s):
+        due = list(self._deadlines.due(now_s))
+        for reader in due:
             reader.fail(Timeout("the deadline passed before the read was confirmed"))
+        if due and self._confirmed:
+            self._forget_the_gone()
+
+    def _forget_the_gone(self) -> None:
+        """Keep nobody who waits no more: they are not counted, and may be many if nothing is applied."""
+        for _, _, batch in self._confirmed:
+            batch.readers = [reader for reader in batch.readers if reader.waits]
+        self._confirmed = [one for one in self._confirmed if one[2].readers]
+        heapify(self._confirmed)
 
     def abandon(self, error: RaftDBError) -> None:
         """End everything with ``error``: the node stops."""
@@ -130,6 +136,5 @@ class Reads:
         self._end(readers, error)
 
     def _end(self, readers: list[Waiter[None]], error: RaftDBError) -> None:
-        self._count -= len(readers)
         for reader in readers:
             reader.fail(error)

@@ -93,7 +93,8 @@ class Replica:
         self._node = core(config, storage.log)
         self._loads_to = storage.log.snapshot().last.index
         self._clients = Clients(self._node.read_index, options, patience_s=self._election_s)
-        self._admission = Admission(storage, patience_s=self._election_s)
+        self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
+        self._admission = Admission(storage, self._snapshots, patience_s=self._election_s)
         self._lease = Lease(clock, self._node, bound_s=self._election_s)
         self._ticker = Ticker(clock, options.tick_s, self._tick)
         self._failover = Failover(
@@ -103,7 +104,6 @@ class Replica:
             heartbeat_s=config.heartbeat_ticks * options.tick_s,
             campaign=self.campaign,
         )
-        self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
         parts = Parts(
             clock=clock,
             soon=soon or partial(clock.callLater, 0),
@@ -307,6 +307,7 @@ class Replica:
             self._node.report_full(self._admission.full(now_s))
             self._node.tick(elapsed)
             self._clients.expire(now_s)
+            self._pump.take_snapshot_if_due()
             if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):
                 self._give_leadership_away(now_s)
             self._pump.wake()
@@ -374,6 +375,11 @@ class Replica:
     def leader_contact_age_s(self) -> float | None:
         """How long ago the leader was in contact; see :class:`~raftdb.replica.lease.Lease`."""
         return self._lease.contact_age_s
+
+    @property
+    def short_of_room(self) -> str | None:
+        """What this node's disk has no room for, None for enough."""
+        return self._admission.short_of_room
 
     def lease_fresh(self) -> bool:
         """Say whether the own state is, at this instant, at most T older than the newest [13]."""

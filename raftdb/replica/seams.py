@@ -108,6 +108,10 @@ class StateMachine(Protocol):
     def apply_conf_change(self, index: int, context: bytes, conf_state: ConfState) -> object:
         """Note the configuration in force from ``index`` on, and what came with the change."""
 
+    @property
+    def pinned_bytes(self) -> int:
+        """What of the state is kept for a snapshot under way alone, for it was written over since."""
+
     def snapshot(self) -> Generator[tuple[str, bytes], None, None]:
         """Read the present state in slices of bounded work, each a (section, chunk).
 

@@ -30,16 +30,29 @@ class Waits(Protocol):
 W = TypeVar("W", bound=Waits)
 
 
+class Count:
+    """How many wait who were neither answered nor have gone."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Waiter(Generic[T]):
     """One Deferred that is answered at most once; a cancelled one swallows its answer.
 
     Cancelling ends the waiting, never the operation: what is in the log stays in the log.
+
+    :param waiting: counts it until then; None for no interest in how many there are
     """
 
-    __slots__ = ("_deferred",)
+    __slots__ = ("_deferred", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, waiting: Count | None = None) -> None:
         self._deferred: Deferred[T] | None = Deferred(self._cancelled)
+        self._waiting = Count() if waiting is None else waiting
+        self._waiting.count += 1
 
     @property
     def deferred(self) -> Deferred[T]:
@@ -56,16 +69,19 @@ class Waiter(Generic[T]):
         """Answer with ``result``, unless answered or cancelled before."""
         deferred, self._deferred = self._deferred, None
         if deferred is not None:
+            self._waiting.count -= 1
             deferred.callback(result)
 
     def fail(self, error: RaftDBError) -> None:
         """Answer with ``error``, unless answered or cancelled before."""
         deferred, self._deferred = self._deferred, None
         if deferred is not None:
+            self._waiting.count -= 1
             deferred.errback(error)
 
     def _cancelled(self, _: Deferred[T]) -> None:
         self._deferred = None
+        self._waiting.count -= 1
 
 
 class Deadlines(Generic[W]):

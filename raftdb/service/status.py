@@ -147,6 +147,8 @@ def unready(replica: Replica, machine: ReplicatedState, patience_s: float) -> st
     age_s = status.leader_contact_age_s
     if replica.role is not Role.LEADER and (age_s is None or age_s > patience_s):
         return f"the leader {replica.leader.id} was not heard from lately"
+    if replica.short_of_room is not None:
+        return replica.short_of_room
     behind = status.raft.hard_state.commit - replica.applied
     if behind > BEHIND_ENTRIES_MAX:
         return f"the node has {behind} committed entries still to apply"

@@ -95,6 +95,8 @@ def draw(seed: int) -> Plan:
     keen = rng.random() < 0.3
     wiring = Random(f"{seed}/wired")
     wired = wiring.random() < WIRED
+    bounds = Random(f"{seed}/bounds")
+    crowded = bounds.random() < 0.3
     return Plan(
         seed=seed,
         names=NAMES[:size],
@@ -112,6 +114,8 @@ def draw(seed: int) -> Plan:
         options=Options(
             waiting_max=rng.choice((4, 10_000)),
             snapshot_entries=rng.choice((10, 30, 100, 1000, 50_000)),
+            snapshot_bytes=bounds.choice((300, 2 * KiB)) if crowded else 64 * MiB,
+            pinned_bytes_max=bounds.choice((1, 100)) if crowded else 64 * MiB,
         ),
         limits=Limits(
             append_bytes_max=rng.choice((300, 2 * KiB, 8 * KiB, 1 * MiB)),

@@ -6,6 +6,7 @@ touched by the filler thread only.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -180,7 +181,8 @@ class SnapshotReceiving:
     def write(self, offset: int, content: bytes) -> Deferred[None]:
         """Take the next bytes; they come in order and without gaps.
 
-        Fails with :class:`RemoteProtocolError` where they do not; abort then.
+        Fails with :class:`RemoteProtocolError` where they do not, and with :class:`OSError`
+        (``ENOSPC``), before anything is written, where there is no room for all of it; abort then.
         """
         end = offset + len(content)
         if offset != self._received or end > self._size:
@@ -225,11 +227,22 @@ class SnapshotReceiving:
 
     def _write(self, offset: int, content: bytes) -> None:
         if self._file is None:
+            self._check_room()
             self._file = self._store.files.open(self._part, create=True)
         self._file.write_at(offset, content)
         if offset + len(content) - self._synced >= self._store.limits.sync_bytes:
             self._file.fdatasync()
             self._synced = offset + len(content)
+
+    def _check_room(self) -> None:
+        free = self._store.files.free_bytes(self._store.directory)
+        if free < self._size:
+            raise OSError(
+                errno.ENOSPC,
+                f"no room for a snapshot of {self._size} bytes: {free} are free,"
+                f" {self._size - free} more are needed",
+                self._store.directory,
+            )
 
     def _sync_and_read_back(self) -> SnapshotFileReader:
         if self._file is None:

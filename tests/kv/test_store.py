@@ -302,11 +302,13 @@ class TestRetention:
     def test_what_a_snapshot_held_back_goes_by_and_by(self) -> None:
         """Each command frees a few revisions; what can be read stays."""
         store = filled(b"k")
-        store.apply(SetRetention(Retention(revisions=10)))
-        pieces = store.snapshot()
         for number in range(1_000):
             store.apply(put(b"k", value=b"%d" % number))
-        assert len(store._history._past) == 1_000
+        pieces = store.snapshot()
+        store.apply(SetRetention(Retention(revisions=10)))
+        for _ in range(100):
+            store.apply(put(b"k"))
+        assert len(store._history._past) == 1_010
         pieces.close()
         store.apply(put(b"k"))
         assert 900 < len(store._history._past) < 1_000

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from raftdb.codec import encode_messages
 from raftdb.errors import RemoteProtocolError
@@ -416,6 +419,51 @@ class TestSnapshots:
         assert b.delivered == []
         assert a.transport.is_connected(b.member)
 
+    def test_who_has_no_room_is_left_in_peace(self, town: Town) -> None:
+        """Asked again less and less often, however eager the leader is; both logs say why, once."""
+        a, b = town.meet("a", "b")
+        a.files.contents[EntryID(1, 9)] = self.CONTENT
+        b.files.error = OSError(errno.ENOSPC, "no room for 1024000 bytes")
+        with capturedLogs() as events:
+            for _ in range(300):
+                a.transport.send([town.install(a, b)])
+                town.run(0.1)
+        assert 5 <= len(b.files.receivers) <= 12
+        assert len(a.snapshots_sent) >= len(b.files.receivers) - 1
+        told = [formatEvent(event) for event in events if "1024000" in formatEvent(event)]
+        assert len(told) == 2, "the joiner and the leader"
+        b.files.error = None
+        for _ in range(110):
+            a.transport.send([town.install(a, b)])
+            town.run(0.1)
+        assert a.snapshots_sent[-1] == (b.member, True)
+        streams = len(b.files.receivers)
+        for _ in range(3):
+            a.transport.send([town.install(a, b)])
+            town.run(0.3)
+        assert len(b.files.receivers) == streams + 3, "no pause after a success"
+
+    def test_what_follows_a_refused_chunk_is_told_the_reason(self, town: Town) -> None:
+        """Not that the stream is over: that is no help to anybody."""
+        a, b = town.meet("a", "b")
+        a.files.contents[EntryID(1, 9)] = self.CONTENT
+        b.files.error = OSError(errno.ENOSPC, "no room for 1024000 bytes")
+        answers: list[str] = []
+        take = b.transport._intake.take
+
+        def listen(connection: Any, arguments: dict[str, object]) -> Deferred[dict[str, object]]:
+            def note(answer: dict[str, object]) -> dict[str, object]:
+                answers.append(str(answer["refused"]))
+                return answer
+
+            return take(connection, arguments).addCallback(note)
+
+        vars(b.transport._intake)["take"] = listen
+        a.transport.send([town.install(a, b)])
+        town.run(0.2)
+        assert len(answers) > 5
+        assert all("no room for 1024000 bytes" in answer for answer in answers)
+
     def test_a_snapshot_that_is_gone_is_told(self, town: Town) -> None:
         """Compacted meanwhile: the core is told and sends a newer one."""
         a, b = town.meet("a", "b")
@@ -500,7 +548,8 @@ class TestSnapshots:
         a.transport.send([town.install(a, b, index=10)])
         town.run(0.01)
         assert a.snapshots_sent == []
-        assert [file.is_closed for file in a.files.opened] == [True, False], "one at a time"
+        assert len(a.transport._sender._streams) == 1
+        assert [file.is_closed for file in a.files.opened] == [True, False], "one goes on"
         b.files.release()
         town.run(0.3)
         assert a.snapshots_sent == [(b.member, True)]

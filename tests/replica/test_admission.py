@@ -4,11 +4,15 @@ from random import Random
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from raftdb.errors import Overloaded
+from raftdb.machine import ReplicatedState
 from raftdb.raft.messages import AppendEntries
 from raftdb.raft.types import ZERO, Entry, MemberID
+from raftdb.replica import Options
 from raftdb.replica.admission import Admission
+from raftdb.replica.snapshots import Snapshots
 from raftdb.simulation.memory_disk import MemoryDisk, Platter
 
 
@@ -19,12 +23,22 @@ class _Small(MemoryDisk):
         return bytes_count <= 100
 
 
+def _raise(failure: Failure) -> None:
+    failure.raiseException()
+
+
 class TestAdmission:
     """Nothing gets an index that the log has no reserved room for [18]."""
 
     def setup_method(self) -> None:
         self.platter = Platter()
-        self.admission = Admission(_Small(Clock(), self.platter, Random(1)), patience_s=1.0)
+        disk = _Small(Clock(), self.platter, Random(1))
+        self.machine = ReplicatedState()
+        snapshots = Snapshots(
+            Clock(), disk, self.machine, Options(snapshot_entries=10), crash=_raise
+        )
+        self.snapshots = snapshots
+        self.admission = Admission(disk, snapshots, patience_s=1.0)
 
     def test_counts_what_is_not_saved_yet(self) -> None:
         """Two that fit alone do not fit together; after the save began, there is room again."""
@@ -46,6 +60,25 @@ class TestAdmission:
         )
         assert self.admission.takes(append)
         assert not self.admission.takes(append)
+
+    def test_takes_nothing_in_where_too_much_waits_for_a_snapshot(self) -> None:
+        """Neither of clients nor of the leader: log without a snapshot cannot be dropped."""
+        append = AppendEntries(
+            sender=MemberID("a", 1),
+            receiver=MemberID("b", 1),
+            term=1,
+            previous=ZERO,
+            entries=(Entry(1, 1, b"x"),),
+        )
+        self.snapshots.applied(39, 1)
+        self.admission.check(1)
+        assert self.admission.takes(append)
+        self.snapshots.applied(40, 1)
+        with pytest.raises(Overloaded, match="snapshot"):
+            self.admission.check(1)
+        assert not self.admission.takes(append)
+        self.snapshots.installed(40)
+        self.admission.check(1)
 
     def test_is_full_only_after_a_while(self) -> None:
         """Reserved space is made a little later than it is used up: a burst says nothing [6]."""

@@ -79,10 +79,20 @@ class TestAProposal:
         self.proposals.expire(5.1)
         assert isinstance(outcome(waits), Timeout)
 
-    def test_counts_until_its_index_is_decided(self) -> None:
-        """A client that hung up or timed out frees no place: its entry is still under way [30]."""
+    def test_counts_while_somebody_waits(self) -> None:
+        """A client that hung up or timed out frees its place; its entry counts as uncommitted [30]."""
         self.wait(2, 7).addErrback(lambda _: None).cancel()
+        self.wait(2, 8).addErrback(lambda _: None)
         assert len(self.proposals) == 1
+        self.proposals.expire(5.1)
+        assert len(self.proposals) == 0
+        later = self.wait(2, 9)
+        assert len(self.proposals) == 1
+        for index in (7, 8, 9):
+            self.proposals.applied(2, index, None)
+        self.proposals.settle()
+        assert later.called
+        assert len(self.proposals) == 0
 
     def test_ends_with_the_node(self, outcome: Outcome) -> None:
         """All of them, the older ones at an index too."""

@@ -271,6 +271,25 @@ class TestLimits:
         assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
         assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
 
+    def test_who_waits_no_more_does_not_count(self, outcome: Outcome) -> None:
+        """Writes that timed out, or whose clients have gone, are undecided, and refuse nobody."""
+        cluster, leader = started("abc", waiting_max=3)
+        for follower in cluster.followers:
+            follower.machinery.fill(full=True)
+        writes = [leader.replica.propose(b"?", 0.5) for _ in range(2)]
+        gone = leader.replica.propose(b"?", 60.0)
+        assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
+        gone.addErrback(lambda _: None)
+        gone.cancel()
+        cluster.run_for(0.8)
+        assert all(isinstance(outcome(write), Timeout) for write in writes)
+        assert leader.replica.status().proposals_waiting == 0
+        reads = [leader.replica.read_barrier(5.0) for _ in range(3)]
+        assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
+        for read in reads:
+            assert cluster.result(read) is None
+        assert leader.replica.status().reads_waiting == 0
+
     def test_without_log_space_a_write_gets_no_index(self, outcome: Outcome) -> None:
         """It is refused definitely, reads go on, and with space so do writes [18]."""
         cluster, leader = started("a")

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 
+from raftdb.kv.pins import Pins
 from raftdb.raft import candidate, leader, reconfiguration, state, transfer
 from raftdb.raft.config import Config
 from raftdb.raft.log import RaftLog
@@ -174,6 +175,10 @@ def _double_apply(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pump, "_apply_entries", _apply_again)
 
 
+def _pins_forget(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pins, "note", lambda *_: None)
+
+
 def _apply_again(self: Pump, entries: tuple[Entry, ...]) -> None:
     for entry in entries:
         result: object = None
@@ -184,9 +189,9 @@ def _apply_again(self: Pump, entries: tuple[Entry, ...]) -> None:
             result = self._machine.apply(entry.index, entry.data)
         self.applied = entry.index
         self._proposals.applied(entry.term, entry.index, result)
-    if self._snapshots.applied(self.applied, 1):
-        last = EntryID(entries[-1].term, self.applied)
-        self._snapshots.take(SnapshotMetadata(last, self._node.conf_state))
+    self._applied_term = entries[-1].term
+    self._snapshots.applied(self.applied, 1)
+    self.take_snapshot_if_due()
 
 
 def _wiped_voter_votes(patch: pytest.MonkeyPatch) -> None:
@@ -381,6 +386,13 @@ BUGS = (
         _double_apply,
         20,
         _plan("kill", options=Options(snapshot_entries=20)),
+    ),
+    Bug(
+        "what a snapshot needs is freed",
+        "Corrupt: snapshot",
+        _pins_forget,
+        10,
+        _plan("kill", "isolate", **_BUSY, options=Options(snapshot_entries=10)),
     ),
     Bug(
         "lost directory fsync",

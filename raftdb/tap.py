@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
@@ -24,7 +23,7 @@ from raftdb.errors import InvalidRequest, RaftDBError
 
 gc.disable()
 try:
-    from raftdb.service import Node, Reactor, Settings
+    from raftdb.service import Node, Reactor, Settings, running_seconds
     from raftdb.service.escaping import escape_lines
 finally:
     # Of what 600 modules leave behind nothing is garbage: not to look for any while they come, nor
@@ -191,7 +190,7 @@ def makeService(options: Options) -> IService:
 
     # All of Twisted's timers go by this clock, and they stop when a wall clock is set back; so it
     # has to be a monotonic one, before the first timer is set.
-    vars(reactor)["seconds"] = time.monotonic
+    vars(reactor)["seconds"] = running_seconds()
     escape_lines(globalLogPublisher)  # before twistd adds who writes them
     return Node(cast("Reactor", reactor), options.settings, die=_Death(options.parent))
 

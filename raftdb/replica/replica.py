@@ -46,7 +46,7 @@ class Replica:
     Methods that return a Deferred never raise: an error comes as a failure of
     :mod:`raftdb.errors`. Cancelling such a Deferred ends the waiting, never the operation.
 
-    :param clock: the monotonic clock
+    :param clock: monotonic, and counting the time in which the machine was suspended
     :param config: of the core
     :param storage: recovered and readable; the Replica is its only writer
     :param transport: carries messages away
@@ -60,6 +60,7 @@ class Replica:
     :param core: makes the core; the simulator has one that tells a trace
     :param soon: has a turn taken, once, behind the events that are at hand, never before it
         returns; by the clock unless given
+    :param wall_ms: the wall clock in ms since 1970, which may jump; a jump ahead ends the lease
     """
 
     _log = Logger()
@@ -78,6 +79,7 @@ class Replica:
         on_loaded: Callable[[], None] = lambda: None,
         core: Callable[[Config, LogReader], RawNode] = RawNode,
         soon: Soon | None = None,
+        wall_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._clock = clock
         self._storage = storage
@@ -95,7 +97,7 @@ class Replica:
         self._clients = Clients(self._node.read_index, options, patience_s=self._election_s)
         self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
         self._admission = Admission(storage, self._snapshots, patience_s=self._election_s)
-        self._lease = Lease(clock, self._node, bound_s=self._election_s)
+        self._lease = Lease(clock, self._node, bound_s=self._election_s, wall_ms=wall_ms)
         self._ticker = Ticker(clock, options.tick_s, self._tick)
         self._failover = Failover(
             clock,
@@ -304,6 +306,7 @@ class Replica:
             return
         with self._guard:
             now_s = self._clock.seconds()
+            self._lease.ticking()
             self._node.report_full(self._admission.full(now_s))
             self._node.tick(elapsed)
             self._clients.expire(now_s)

@@ -6,7 +6,7 @@
 """
 
 from raftdb.service.node import Node
-from raftdb.service.reactor import Reactor
+from raftdb.service.reactor import Reactor, running_seconds
 from raftdb.service.settings import Settings
 
-__all__ = ["Node", "Reactor", "Settings"]
+__all__ = ["Node", "Reactor", "Settings", "running_seconds"]

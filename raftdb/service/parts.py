@@ -89,9 +89,7 @@ class Parts:
         self._boot = boot
         self.transport = self._make_transport(on_removed)
         self.replica = self._make_replica(die)
-        self.database = Database(
-            reactor, self.replica, self.machine, wall_ms=lambda: int(time.time() * 1000)
-        )
+        self.database = Database(reactor, self.replica, self.machine, wall_ms=_wall_ms)
         agreement = self._make_agreement()
         self.membership = Membership(agreement, self.database.require_leader)
         self.caretaker = Caretaker(
@@ -166,6 +164,7 @@ class Parts:
             crash=die,
             on_loaded=self.collector.settle,
             soon=soon(self._clock),
+            wall_ms=_wall_ms,
         )
 
     def _make_agreement(self) -> Agreement:
@@ -236,3 +235,7 @@ class Parts:
         if refusal is None and not facts.dialled:
             # An answer to our own Hello names only the protocol it chose, not all it speaks.
             self.caretaker.seen(sighting(facts))
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

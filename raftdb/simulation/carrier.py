@@ -88,7 +88,10 @@ class Carrier(Links):
     def _arrive(self, frame: bytes, receiver: MemberID) -> None:
         message = decode_message(frame)
         station = self._stations.get(receiver)
-        if station is None or not self.passes(message.sender.id, receiver.id):
+        sender = message.sender.id
+        if station is None or not self.passes(sender, receiver.id):
+            return
+        if not self.fits(sender, receiver.id, len(frame)):
             return
         self.record(self._clock.seconds(), frame)
         self.delivered += 1

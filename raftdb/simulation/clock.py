@@ -237,6 +237,8 @@ class NodeClock:
         """Whether the node has ended."""
         self.paused_until_s = 0.0
         """When the latest pause ends or ended, by the simulation's clock."""
+        self._slept_s = 0.0
+        self._fell_asleep_s = self._wakes_s = 0.0
 
     def seconds(self) -> float:
         """Return the time: monotonic, and of no meaning to other nodes."""
@@ -267,13 +269,36 @@ class NodeClock:
         """For how long nothing will happen on this node, 0 while it is not paused."""
         return max(0.0, self.paused_until_s - self._clock.seconds())
 
+    @property
+    def slept_s(self) -> float:
+        """For how long its machine has been suspended until now, by the simulation's clock."""
+        return self._slept_s + min(self._clock.seconds(), self._wakes_s) - self._fell_asleep_s
+
     def pause(self, seconds: float) -> None:
         """Let nothing happen on this node for so long; it all happens at once afterwards."""
+        self._stand_still(seconds, 0.0)
+
+    def suspend(self, seconds: float) -> None:
+        """Let its machine sleep: as a pause, but who waits for a timer sleeps along.
+
+        What arrived meanwhile is read at the wake-up. The next timer comes a moment later: it has
+        been waited for by a clock that stood still.
+        """
+        now_s = self._clock.seconds()
+        if now_s >= self._wakes_s:
+            self._slept_s = self.slept_s
+            self._fell_asleep_s = self._wakes_s = now_s
+        self._wakes_s = max(self._wakes_s, now_s + seconds)
+        next_s = min((call.due_s for call in self._calls()), default=now_s)
+        # It may stand still already.
+        self._stand_still(seconds, max(0.0, next_s - max(now_s, self.paused_until_s)))
+
+    def _stand_still(self, seconds: float, timers_later_s: float) -> None:
         now_s = self._clock.seconds()
         self.paused_until_s = max(self.paused_until_s, now_s + seconds)
         for call in self._calls():
             if call.due_s < self.paused_until_s:
-                call.put(self.paused_until_s)
+                call.put(self.paused_until_s + timers_later_s)
 
     def kill(self) -> None:
         """Let nothing happen on this node ever again."""

@@ -184,11 +184,19 @@ class Cluster:
         """The running nodes that do not lead, in order."""
         return [node for node in self.nodes.values() if node.is_up and node is not self.leader]
 
-    def monotonic_s(self, node: SimulatedNode) -> float:
-        """Return what a node's monotonic clock shows."""
+    def reactor_s(self, node: SimulatedNode) -> float:
+        """Return what a node's reactor goes by: production takes the clock that counts sleep."""
+        return self.boottime_s(node)
+
+    def boottime_s(self, node: SimulatedNode) -> float:
+        """Return what a node's CLOCK_BOOTTIME shows: monotonic, and it goes on while it sleeps."""
         if not self._drift:
             return self.clock.seconds()
         return node.clock_origin_s + self.clock.seconds() * node.clock.rate
+
+    def monotonic_s(self, node: SimulatedNode) -> float:
+        """Return what a node's CLOCK_MONOTONIC shows: it stands still while its machine sleeps."""
+        return self.boottime_s(node) - node.clock.slept_s * node.clock.rate
 
     def rate(self, name: str) -> float:
         """Return how many of a node's seconds pass in one of the simulation's."""

@@ -261,6 +261,8 @@ class End:
                 if not self._network.passes(self.remote, self.host):
                     self._wait(item)
                     return
+                if isinstance(item, bytes) and not self._fits(item):
+                    return  # it is sent again and again, in vain, and all behind it waits
                 if isinstance(item, Failure):
                     self._close(item)
                     return
@@ -270,6 +272,9 @@ class End:
             else:
                 self._inbox.popleft()
                 item()
+
+    def _fits(self, item: bytes) -> bool:
+        return self._network.fits(self.remote, self.host, len(item))
 
     def _wait(self, item: bytes | Failure) -> None:
         """Wait for the link to heal; a reset comes only once, and is lost."""
@@ -286,7 +291,7 @@ class End:
         pieces: list[bytes] = []
         while self._inbox and self._inbox[0][0] <= now_s + INSTANT_S:
             item = self._inbox[0][1]
-            if not isinstance(item, bytes):
+            if not isinstance(item, bytes) or not self._fits(item):
                 break
             pieces.append(item)
             self._inbox.popleft()

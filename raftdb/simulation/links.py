@@ -50,6 +50,8 @@ class Links:
         self._digest = blake2b(digest_size=16)
         self._cuts: dict[tuple[str, str], None] = {}
         self._hosts: dict[str, None] = {}
+        self._narrow: dict[tuple[str, bool], int] = {}
+        """How large a frame may be that a host sends (False) or is sent (True)."""
 
     @property
     def digest(self) -> str:
@@ -84,8 +86,23 @@ class Links:
         self._cuts.pop((sender, receiver), None)
 
     def mend(self) -> None:
-        """Take away all cuts."""
+        """Take away all cuts, and let frames of every size pass."""
         self._cuts.clear()
+        self._narrow.clear()
+
+    def narrow(self, host: str, bytes_max: int, *, inward: bool = False) -> None:
+        """Lose what is larger of all that ``host`` sends, or is sent: a wrong MTU at one place."""
+        self._narrow[host, inward] = bytes_max
+
+    def fits(self, sender: str, receiver: str, bytes_count: int) -> bool:
+        """Say whether a frame of this size gets through, on a link that is whole."""
+        if not self._narrow:
+            return True
+        narrowest = min(
+            self._narrow.get((sender, False), bytes_count),
+            self._narrow.get((receiver, True), bytes_count),
+        )
+        return bytes_count <= narrowest
 
     def passes(self, sender: str, receiver: str) -> bool:
         """Say whether the link is whole."""

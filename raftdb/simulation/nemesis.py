@@ -40,7 +40,13 @@ FAULTS = (
     "behead",
     "wipe",
 )
-"""Everything that can go wrong, by name."""
+"""Everything that goes wrong in half of all runs, by name."""
+
+RARE = ("suspend", "narrow")
+"""What goes wrong more seldom; drawn apart, so that other seeds stand for what they stood for."""
+
+NARROW_BYTES = (200, 400, 1400)
+"""Above which a narrow link loses frames; the last is that of a network with a wrong MTU."""
 
 LEADER_CHOSEN = 0.2
 """How often something is done to the leader because it leads."""
@@ -52,7 +58,7 @@ class Nemesis:
     :param cluster: the victim
     :param rng: draws what, whom and when
     :param interval_s: between two faults, on average
-    :param faults: what it does, from :data:`FAULTS`
+    :param faults: what it does, from :data:`FAULTS` and :data:`RARE`
     """
 
     def __init__(
@@ -94,6 +100,8 @@ class Nemesis:
             "misdirect": self._misdirect,
             "behead": self._behead,
             "wipe": self._wipe,
+            "suspend": self._suspend,
+            "narrow": self._narrow,
         }
         self._faults = [(name, acts[name]) for name in faults]
 
@@ -191,6 +199,11 @@ class Nemesis:
         if node.is_up:
             node.pause(self._rng.uniform(0.05, 2.0))
 
+    def _suspend(self) -> None:
+        node = self._victim()
+        if node.is_up:
+            node.suspend(self._rng.uniform(0.3, 4.0))
+
     def _transfer(self) -> None:
         leader = self._cluster.leader
         if leader is not None:
@@ -239,6 +252,13 @@ class Nemesis:
         self._rng.shuffle(names)
         self._cluster.network.ring(names)
         self._later(0.5, 3.0, self._cluster.network.mend)
+
+    def _narrow(self) -> None:
+        """Let large frames that a node sends, or is sent, be lost; small ones pass."""
+        node = self._victim()
+        bytes_max = self._rng.choice(NARROW_BYTES)
+        self._cluster.network.narrow(node.name, bytes_max, inward=self._rng.random() < 0.3)
+        self._later(0.5, 4.0, self._cluster.network.mend)
 
     def _flap(self) -> None:
         one, other = self._victim(), self._victim()

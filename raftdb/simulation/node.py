@@ -85,7 +85,7 @@ class SimulatedNode:
         self.clock = NodeClock(
             cluster.clock,
             self._watch,
-            lambda: cluster.monotonic_s(self),
+            lambda: cluster.reactor_s(self),
             rate=cluster.rate(self.name),
         )
         if not self._open_storage(rng):
@@ -104,6 +104,7 @@ class SimulatedNode:
             crash=self._crashed,
             on_role_change=self._role_changed,
             core=cluster.core,
+            wall_ms=lambda: cluster.wall_ms(self.name),
         )
         self.database = Database(
             self.clock, self.replica, self.machine, wall_ms=lambda: cluster.wall_ms(self.name)
@@ -196,6 +197,11 @@ class SimulatedNode:
         """Let the process stand still; what arrives meanwhile waits for it."""
         self.cluster.chronicle.note("pauses", self.name, seconds)
         self.clock.pause(seconds)
+
+    def suspend(self, seconds: float) -> None:
+        """Let the machine sleep with everything on it; true time goes on."""
+        self.cluster.chronicle.note("pauses", self.name, seconds)
+        self.clock.suspend(seconds)
 
     def _deliver(self, message: Message) -> None:
         if self.is_up:

@@ -11,12 +11,15 @@ from random import Random
 
 from raftdb.raft.config import Config
 from raftdb.replica import Options
-from raftdb.simulation.nemesis import FAULTS
+from raftdb.simulation.nemesis import FAULTS, RARE
 
 NAMES = "abcdefg"
 SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 7)
 WIRED = 0.5
 """The share of seeds whose nodes are connected by bytes."""
+
+RARELY = 0.25
+"""The share of seeds in which one of the rare faults can happen."""
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -65,6 +68,7 @@ class Plan:
     :param pause_s: the longest time between two operations of a client
     :param manners: whether a healed cluster is watched when a follower is away and a leader cut off
     :param copied: whether a wired cluster meets a second process on a copied disk at its end
+    :param narrow: whether a healed cluster is watched when large frames of its leader are lost
     :param liveness: whether the phase of broken minorities follows before everything is healed
     """
 
@@ -86,6 +90,7 @@ class Plan:
     liveness: bool = True
     manners: bool = True
     copied: bool = False
+    narrow: bool = False
 
 
 def draw(seed: int) -> Plan:
@@ -97,6 +102,7 @@ def draw(seed: int) -> Plan:
     wired = wiring.random() < WIRED
     bounds = Random(f"{seed}/bounds")
     crowded = bounds.random() < 0.3
+    weather = Random(f"{seed}/rare weather")
     return Plan(
         seed=seed,
         names=NAMES[:size],
@@ -107,7 +113,8 @@ def draw(seed: int) -> Plan:
         drift=rng.choice((0.0, 0.0, 0.001, 0.1)),
         storm_s=rng.uniform(2.0, 7.0),
         interval_s=rng.choice((0.15, 0.4, 0.8, 1.5)),
-        faults=tuple(fault for fault in FAULTS if rng.random() < 0.5),
+        faults=tuple(fault for fault in FAULTS if rng.random() < 0.5)
+        + tuple(fault for fault in RARE if weather.random() < RARELY),
         clients=rng.choice((1, 3, 6)),
         keys=rng.choice((1, 3, 5)),
         pause_s=0.02 if keen else 0.1,
@@ -125,4 +132,5 @@ def draw(seed: int) -> Plan:
             reads_max=rng.choice((2, 100_000)),
         ),
         copied=wired and wiring.random() < 0.3,
+        narrow=weather.random() < RARELY,
     )

@@ -131,7 +131,7 @@ class Wires(Links):
         self._pump()
 
     def mend(self) -> None:
-        """Take away all cuts."""
+        """Take away all cuts, and let frames of every size pass."""
         super().mend()
         self._pump()
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from raftdb.database import Level
 from raftdb.errors import NoLeader, NotLeader, Timeout
 from raftdb.raft.messages import Message, ReadIndex
+from raftdb.raft.types import Role
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.node import SimulatedNode
 
@@ -136,6 +137,32 @@ class TestADefaultRead:
         cluster.clock.run_for(4.999)
         assert not leader.replica.lease_fresh()
 
+    def test_is_not_answered_from_a_lease_that_ended_while_the_machine_slept(self) -> None:
+        """CLOCK_MONOTONIC stands still in a suspended machine; leases go by one that does not."""
+        cluster, leader = started()
+        assert leader.replica.lease_fresh()
+        before_s = cluster.monotonic_s(leader)
+        leader.suspend(30.0)
+        cluster.clock.run_for(29.999)
+        assert cluster.monotonic_s(leader) == pytest.approx(before_s)
+        assert not leader.replica.lease_fresh()
+
+    def test_is_not_answered_after_the_wall_clock_jumped_ahead(self) -> None:
+        """A hypervisor may hide a pause from every other clock; back again means nothing."""
+        cluster, leader = started()
+        cluster.wall_steps_ms[leader.name] = -3_600_000
+        assert leader.replica.lease_fresh()
+        cluster.run_for(0.2)
+        cluster.wall_steps_ms[leader.name] += 401
+        assert not leader.replica.lease_fresh()
+        cluster.run_for(0.15)
+        assert leader.replica.lease_fresh()
+        cluster.wall_steps_ms[leader.name] -= 10_000
+        assert leader.replica.lease_fresh()
+        cluster.network.isolate(leader.name)
+        cluster.run_for(ELECTION_S + 0.05)
+        assert not leader.replica.lease_fresh()
+
     def test_waits_for_an_entry_of_the_own_term(self) -> None:
         """A new leader does not know yet what its predecessor acknowledged."""
         cluster, old = started(seed=4)
@@ -210,6 +237,22 @@ class TestWhereANodeStands:
         age_s = leader.database.position().leader_contact_age_s
         assert age_s is not None
         assert age_s > 0.3
+
+    def test_a_leader_that_lost_its_quorum_counts_from_its_own_last_round(self) -> None:
+        """Not from the leader before it, which it heard long ago."""
+        cluster, first = started()
+        cluster.run_for(1.0)
+        first.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
+        cluster.run_while(lambda: cluster.leader in {None, first})
+        cluster.run_for(20.0)
+        second = cluster.leader
+        assert second is not None
+        cluster.network.isolate(second.name)
+        cluster.run_for(2.0)
+        assert second.replica.role is not Role.LEADER
+        age_s = second.database.position().leader_contact_age_s
+        assert age_s is not None
+        assert 1.8 < age_s < 2.2
 
     def test_the_largest_stall_is_kept(self) -> None:
         """What the event loop did not get round to shows in the status."""

@@ -26,7 +26,9 @@ from raftdb.raft.ready import Ready
 from raftdb.raft.state import State
 from raftdb.raft.types import Entry, EntryID, HardState, MemberID, Role, SnapshotMetadata
 from raftdb.replica import Options
+from raftdb.replica.lease import Lease
 from raftdb.replica.pump import Pump
+from raftdb.simulation.clock import NodeClock
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.plan import Limits, Plan
 from raftdb.simulation.swarm import run
@@ -260,7 +262,27 @@ def _campaign_unapplied(patch: pytest.MonkeyPatch) -> None:
 
 
 def _wall_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cluster, "monotonic_s", lambda self, node: self.wall_ms(node.name) / 1000)
+    patch.setattr(Cluster, "reactor_s", lambda self, node: self.wall_ms(node.name) / 1000)
+
+
+class _Monotonic:
+    """A node's CLOCK_MONOTONIC, which stands still while its machine sleeps."""
+
+    def __init__(self, clock: NodeClock) -> None:
+        self._clock = clock
+
+    def seconds(self) -> float:
+        return self._clock.seconds() - self._clock.slept_s * self._clock.rate
+
+
+def _standing_clock(patch: pytest.MonkeyPatch, *, hint: bool = False) -> None:
+    """Without a hint from the wall clock, as where a hypervisor hides a pause from all clocks."""
+    make = Lease.__init__
+
+    def standing(self: Lease, clock: Any, node: Any, **rest: Any) -> None:
+        make(self, _Monotonic(clock), node, **(rest if hint else {**rest, "wall_ms": int}))  # type: ignore[arg-type]  # all that a lease asks of a clock
+
+    patch.setattr(Lease, "__init__", standing)
 
 
 # -- liveness --
@@ -446,6 +468,13 @@ BUGS = (
         _plan("ambush", "transfer", "slow disk", reconfigure=True, interval_s=0.15),
     ),
     Bug(
+        "lease by a clock that stands still",
+        "older than its bound",
+        _standing_clock,
+        10,
+        _plan("suspend", interval_s=0.5, storm_s=8.0, **_BUSY),
+    ),
+    Bug(
         "wall clock",
         "gave up after|without an answer|older than its bound",
         _wall_clock,
@@ -474,3 +503,16 @@ class TestDeliberateBugs:
         found = seeds_needed(bug)
         assert found is not None
         assert re.search(bug.found_by, found[1]), found[1]
+
+
+class TestAWallClock:
+    """It gives a hint where a hypervisor hides that a machine stood still."""
+
+    def test_ends_the_lease_of_a_leader_whose_own_clock_stood_still(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bug above, and a wall clock that is right when the machine goes on: nothing breaks."""
+        _standing_clock(monkeypatch, hint=True)
+        plan = _plan("suspend", interval_s=0.5, storm_s=8.0, **_BUSY)
+        broken = [run(replace(plan, seed=seed)).violation for seed in range(10)]
+        assert broken == [None] * 10

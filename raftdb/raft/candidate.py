@@ -59,6 +59,8 @@ def campaign(state: State, *, transfer: bool = False) -> None:
     :param transfer: the leader asked for it, so there is no pre-vote and leases do not count
     """
     reason = obstacle(state)
+    if reason is None and state.rests and not transfer:
+        reason = "it gave way, and leaves this election to others"  # [6]
     if reason is not None:
         state.trace("campaign refused", reason=reason)
         return
@@ -149,6 +151,7 @@ def tick(state: State) -> None:
     At most one tick is counted per call: after a pause the messages that waited come first [13].
     """
     state.election_elapsed += 1
+    state.rests = max(0, state.rests - 1)
     if _alone(state) or state.election_elapsed >= state.election_timeout:
         state.election_elapsed = 0
         if state.leader is not None:

@@ -237,6 +237,9 @@ def _check_quorum(state: State, elapsed: int) -> None:
         state.become_follower(state.term, None)
         return
     transfer.watch_room(state)
+    transfer.watch_reach(state)
+    if state.role is not Role.LEADER:
+        return
     for _, progress in state.peers:
         progress.recent_active = False
 

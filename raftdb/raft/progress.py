@@ -86,6 +86,7 @@ class Progress:
     :param recent_active: whether anything was heard from it since CheckQuorum last looked
     :param full: whether it said that it has no room for entries [6]
     :param stuck: whether a snapshot did not arrive there, and nothing since [6]
+    :param gained: whether anything was learned of its log since entries got to a quorum last [6]
     :param msg_app_flow_paused: no append before an answer, or before a heartbeat's answer shows
         that the member lives and that the append was probably lost
     :param sent_commit: how far the member will have committed if nothing sent was lost.
@@ -103,6 +104,7 @@ class Progress:
     recent_active: bool = False
     full: bool = False
     stuck: bool = False
+    gained: bool = False
     msg_app_flow_paused: bool = False
     sent_commit: int = 0
     stalled_at: int | None = None
@@ -115,6 +117,18 @@ class Progress:
     def is_paused(self) -> bool:
         """Whether no append may be sent now; one that may must be empty if ``inflights.full``."""
         return self.msg_app_flow_paused or self.state is ProgressState.SNAPSHOT
+
+    def is_reached(self, last_index: int) -> bool:
+        """Whether entries get to it, as far as is known: they do, or there is none to send [6].
+
+        One without room has been reached, and says so. A snapshot may take its time, the first time.
+        """
+        return (
+            self.gained
+            or self.full
+            or self.match >= last_index
+            or (self.state is ProgressState.SNAPSHOT and not self.stuck)
+        )
 
     @property
     def stores(self) -> bool:
@@ -212,6 +226,7 @@ class Progress:
             return False
         self.match = index
         self.stuck = False
+        self.gained = True
         self.next = max(self.next, index + 1)
         # An answer may end within an append (another leader's was as long): the window stays full.
         self.msg_app_flow_paused = self.inflights.full
@@ -236,6 +251,7 @@ class Progress:
         if self.state is ProgressState.SNAPSHOT or rejected != self.next - 1:
             return False
         self._rewind(max(min(rejected, hint + 1), self.match + 1))
+        self.gained |= self.next <= rejected
         self.msg_app_flow_paused = False
         return True
 

@@ -78,6 +78,8 @@ class State:
     """Who gets an append even if it is empty, to find out what was lost."""
     reads: ReadOnly
     disk_transfer_tried: bool
+    unreached: int
+    """Election timeouts in which its entries reached no quorum, in a row."""
 
     def __init__(self, config: Config, storage: LogReader, *, applied: int) -> None:
         hard_state, conf_state = storage.initial_state()
@@ -107,6 +109,11 @@ class State:
         self._reset(self.term)
         self.full = False  # whether the own disk has no room for what the leader sends [6]
         self.handover_pause = self.handover_wait = 0  # see transfer.watch_room
+        self.reach_patience = 0  # see transfer.watch_reach
+        self.gave_way_at = -1
+        """How much was committed when this node gave way as a leader whose entries reach no quorum."""
+        self.rests = 0
+        """For so many ticks it leaves the next election to others."""
         self.uptime = self.save_elapsed = 0  # in ticks
 
         # what leaves, and what waits for an answer from outside
@@ -261,7 +268,7 @@ class State:
         self.leader = self.id
         own = self.tracker.progress[self.id]  # its match moves with the next save [7b]
         own.become_replicate()
-        own.recent_active = True  # and stays so: CheckQuorum resets the others alone
+        own.recent_active = own.gained = True  # for good: CheckQuorum resets the others alone
         self.trace("leader")
 
     def _reset(self, term: int) -> None:
@@ -279,6 +286,7 @@ class State:
         self.transferee = None
         self.nudged = {}
         self.disk_transfer_tried = False
+        self.unreached = 0
         self.reads = ReadOnly(reads_max=self.config.reads_max)
 
     # -- time --

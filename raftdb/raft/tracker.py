@@ -125,6 +125,12 @@ class Tracker:
         """Whether those would be a quorum, were everybody good who was not heard from."""
         return self._is_quorum(lambda progress: progress.stores or not progress.recent_active)
 
+    def quorum_reached(self, last_index: int) -> bool:
+        """Whether a quorum was heard from that entries get to [6]."""
+        return self._is_quorum(
+            lambda progress: progress.recent_active and progress.is_reached(last_index)
+        )
+
     def _is_quorum(self, counts: Callable[[Progress], bool]) -> bool:
         said = {member: counts(self.progress[member]) for member in self.voters.members}
         return self.voters.vote_result(said) is VoteResult.WON

@@ -1,6 +1,7 @@
 """Giving leadership away: on request (Thesis §3.10), and to who can commit when this one cannot [6].
 
-1. The own disk hangs: :func:`watch_disk`. 2. The others' disks are full: :func:`watch_room`.
+1. The own disk hangs: :func:`watch_disk`. 2. The others' disks are full: :func:`watch_room`. 3. The
+own entries reach no quorum: :func:`watch_reach`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,16 @@ from raftdb.raft.types import MemberID
 
 _PAUSE_MIN, _PAUSE_MAX = 4, 256
 """Election timeouts between two attempts of one leader to hand over to somebody who can commit."""
+
+REACH_MIN, REACH_MAX = 16, 256
+"""Election timeouts without a step forward after which a leader gives way, doubling.
+
+A transport takes up to five of them to give up a connection on which nothing moves, and an append
+begins anew then: a slow link has several attempts to get one through.
+"""
+
+REST = 6
+"""Election timeouts for which it then leaves the elections to others: each may need two."""
 
 
 def begin(state: State, to: MemberID) -> None:
@@ -115,6 +126,42 @@ def watch_room(state: State) -> None:
         state.handover_pause = min(max(_PAUSE_MIN, 2 * state.handover_pause), _PAUSE_MAX)
         state.handover_wait = state.handover_pause
         begin(state, state.config.rng.choice(able))
+
+
+def watch_reach(state: State) -> None:
+    """Step down where entries reach no quorum although heartbeats do [6].
+
+    1. The leader's host has a wrong MTU: small frames leave it, large ones are lost. 2. Heartbeats
+    are small, so CheckQuorum lets it lead, and the others ignore every campaign; but the first large
+    entry stops all that come behind it. 3. The others are a healthy majority, and nothing is ever
+    committed.
+
+    It cannot hand over, for its successor lacks the entry. So it asks the one with the longest log
+    to campaign, and rests: its own log is the longest, and it would win again. Links that are merely
+    slow, rejections that come nearer, full disks, and a first snapshot count as steps forward. Where
+    nobody else took over and nothing was committed since, it waits twice as long the next time.
+
+    Called once per election timeout, when it is known who was heard from.
+    """
+    tracker, log = state.tracker, state.log
+    if log.committed == log.last_index or tracker.quorum_reached(log.last_index):
+        state.unreached = 0
+        for _, progress in state.peers:
+            progress.gained = False
+        return
+    if log.committed > state.gave_way_at:
+        state.reach_patience = REACH_MIN
+    state.unreached += 1
+    if state.unreached < state.reach_patience:
+        return
+    state.gave_way_at = log.committed
+    state.reach_patience = min(2 * state.reach_patience, REACH_MAX)
+    state.rests = REST * state.config.election_ticks
+    to = successor(state)
+    if to is not None:
+        state.send(TimeoutNow(sender=state.id, receiver=to, term=state.term))
+    state.trace("stepped down", reason="its entries reach no quorum")
+    state.become_follower(state.term, None)
 
 
 def successor(state: State) -> MemberID | None:

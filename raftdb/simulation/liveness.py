@@ -212,7 +212,9 @@ class Liveness:
         self._cluster.clock.callLater(self._rng.uniform(0.1, 0.6), again)
 
 
-def write_at_last(cluster: Cluster, *, timeout_s: float = 0.5) -> Deferred[None]:
+def write_at_last(
+    cluster: Cluster, *, timeout_s: float = 0.5, value: bytes = b"yes"
+) -> Deferred[None]:
     """Return a Deferred that fires once a write has succeeded, tried wherever somebody leads."""
     done: Deferred[None] = Deferred()
 
@@ -220,7 +222,7 @@ def write_at_last(cluster: Cluster, *, timeout_s: float = 0.5) -> Deferred[None]
         if done.called:
             return
         for leader in cluster.leaders:
-            written = leader.database.put([(b"healed", b"yes")], timeout_s=timeout_s)
+            written = leader.database.put([(b"healed", value)], timeout_s=timeout_s)
             written.addCallbacks(succeeded, lambda _: None)
         cluster.clock.callLater(0.02, attempt)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raftdb.raft.transfer import REACH_MIN
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.links import STRAGGLE_S
 from raftdb.simulation.liveness import ELECTION_TIMEOUTS, write_at_last
@@ -12,9 +13,15 @@ HAND_OVER_S = 10.0
 """Within so long every transfer that was asked for has come about or was given up."""
 
 
-def check_manners(cluster: Cluster) -> None:
+MTU_BYTES = 1400
+REACH_TIMEOUTS = REACH_MIN + 2 + ELECTION_TIMEOUTS
+"""Within so many of them somebody else has to have written, where the leader's entries do not get through."""
+
+
+def check_manners(cluster: Cluster, *, narrow: bool = False) -> None:
     """Cut off a follower, hang the leader's disk, cut off the leader, in a cluster where everything works.
 
+    :param narrow: whether large frames of the leader are lost, too
     :raises AssertionError: the follower's return cost an election, or a leader led on that could
         do nothing for anybody
     """
@@ -28,6 +35,8 @@ def check_manners(cluster: Cluster) -> None:
     if len(up) > len(voters) // 2:  # a quorum is left without one of them
         _check_return(cluster, up[0])
         _check_hung_disk(cluster)
+        if narrow:
+            _check_narrow(cluster)
     if absent:
         _check_cut_off(cluster)
 
@@ -69,6 +78,21 @@ def _check_hung_disk(cluster: Cluster) -> None:
     cluster.clock.run_until(cluster.clock.seconds() + limit_s, stop=lambda: bool(written))
     assert written, f"{leader.name} led on though its disk hung"
     leader.machinery.mend()
+    cluster.await_leader()
+
+
+def _check_narrow(cluster: Cluster) -> None:
+    leader = cluster.leader
+    assert leader is not None
+    cluster.chronicle.note("loses what is large of all it sends", leader.name)
+    cluster.network.narrow(leader.name, MTU_BYTES)
+    limit_s = REACH_TIMEOUTS * cluster.election_s
+    written: list[None] = []
+    large = write_at_last(cluster, timeout_s=limit_s, value=bytes(2 * MTU_BYTES))
+    large.addCallback(written.append)
+    cluster.clock.run_until(cluster.clock.seconds() + limit_s, stop=lambda: bool(written))
+    assert written, f"{leader.name} led on though its entries reached nobody"
+    cluster.network.mend()
     cluster.await_leader()
 
 

@@ -181,7 +181,7 @@ class Run:
         cluster.converge(limit_s=CALM_S + pause_s)
         judge(cluster, self.record)
         if plan.manners:
-            check_manners(cluster)
+            check_manners(cluster, narrow=plan.narrow)
             if isinstance(cluster, WiredCluster):
                 chance = Random(f"{plan.seed}/copied")
                 check_wired_manners(cluster, chance, copied=plan.copied)

@@ -305,6 +305,10 @@ def _hung_leader_reigns(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transfer, "watch_disk", lambda _: None)
 
 
+def _unreached_leader_reigns(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(transfer, "watch_reach", lambda _: None)
+
+
 def _everywhere(patch: pytest.MonkeyPatch, module: Any, name: str, new: object) -> None:
     """Patch a function where it is and where it was imported to."""
     old = getattr(module, name)
@@ -431,6 +435,20 @@ BUGS = (
         _hung_leader_reigns,
         5,
         _plan(manners=True),
+    ),
+    Bug(
+        "a leader whose entries reach nobody stays",
+        "led on though its entries reached nobody",
+        _unreached_leader_reigns,
+        5,
+        _plan(manners=True, narrow=True),
+    ),
+    Bug(
+        "the same on the wire",
+        "led on though its entries reached nobody",
+        _unreached_leader_reigns,
+        5,
+        _plan(manners=True, narrow=True, wired=True, durable=True),
     ),
     Bug(
         "commit of an old term by counting",

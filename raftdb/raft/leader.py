@@ -233,7 +233,8 @@ def _check_quorum(state: State, elapsed: int) -> None:
         return
     state.election_elapsed = 0
     if not state.tracker.quorum_active():
-        state.trace("stepped down", reason="no quorum")
+        missing = ", ".join(member.id for member in state.missing)
+        state.trace("stepped down", reason=f"no quorum, for nothing came from {missing}")
         state.become_follower(state.term, None)
         return
     transfer.watch_room(state)

@@ -336,6 +336,11 @@ class RawNode:
         return self.state.reads.acknowledged
 
     @property
+    def missing(self) -> tuple[MemberID, ...]:
+        """The other voters that have not answered this leader lately, or this campaign at all."""
+        return self.state.missing
+
+    @property
     def conf_state(self) -> ConfState:
         """The configuration in force."""
         return self.state.tracker.conf_state

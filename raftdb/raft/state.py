@@ -143,6 +143,23 @@ class State:
         return EntryID(self.log.term(self.log.committed), self.log.committed)
 
     @property
+    def missing(self) -> tuple[MemberID, ...]:
+        """The other voters that this leader has not heard of since CheckQuorum last looked.
+
+        Of who campaigns: those that have not answered. Nobody else can tell.
+        """
+        tracker = self.tracker
+        if self.role is Role.FOLLOWER:
+            return ()
+        if self.role is Role.LEADER:
+            heard = [member for member, progress in self.peers if progress.recent_active]
+        else:
+            heard = list(tracker.votes)
+        return tuple(
+            voter for voter in tracker.voters.members if voter != self.id and voter not in heard
+        )
+
+    @property
     def own_term_committed(self) -> bool:
         """Whether a leader knows what is committed (Paper §8: the no-op; Thesis §6.4)."""
         return self.log.committed >= self.term_start

@@ -4,7 +4,8 @@ A proposal ends in one of three ways [28]: with its result, when its entry is ap
 applied* (:class:`~raftdb.errors.ProposalDropped`), when its index is applied with another term;
 as *unknown*, only at its deadline, at the node's end, or when a snapshot jumps over its index. A
 change of leadership decides nothing: an entry of a deposed leader may still be committed by a later
-one.
+one. But once an entry of a later term is applied below it, it never can be: terms never fall along a
+log, and what is applied is in every later leader's log.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Proposals:
         self._deadlines: Deadlines[_Proposal] = Deadlines(granularity_s)
         self._decided: list[tuple[_Proposal, object]] = []
         self._waiting = Count()
+        self._term = 0
+        """The term of the newest applied entry."""
 
     def __len__(self) -> int:
         """How many wait: not who has timed out or gone, though what they proposed is undecided."""
@@ -61,9 +64,35 @@ class Proposals:
             if proposal.term == term:
                 self._decided.append((proposal, result))
             else:
-                dropped = ProposalDropped(f"another entry was committed at index {index}")
-                self._decided.append((proposal, dropped))
+                self._drop(proposal, index)
             proposal = proposal.older
+        if term > self._term:
+            self._entered(term, index)
+
+    def _entered(self, term: int, index: int) -> None:
+        """Drop all proposals of lesser terms beyond ``index``, applied in ``term``: none can stand.
+
+        1. A leader takes ten writes at 8 to 17 and is cut off. 2. The others elect another one, whose
+        first entry is at 8; then nobody writes for an hour. 3. The link heals, and 8 is applied:
+        without this, nine clients wait for their deadlines to hear that nothing is known.
+        """
+        self._term = term
+        for at, newest in list(self._by_index.items()):
+            doomed: _Proposal | None = newest
+            if newest.term < term:
+                del self._by_index[at]
+            else:
+                last = newest
+                while last.older is not None and last.older.term >= term:
+                    last = last.older
+                doomed, last.older = last.older, None
+            while doomed is not None:
+                self._drop(doomed, index)
+                doomed = doomed.older
+
+    def _drop(self, proposal: _Proposal, index: int) -> None:
+        dropped = ProposalDropped(f"another entry was committed at index {index}")
+        self._decided.append((proposal, dropped))
 
     def settle(self) -> None:
         """Answer what `applied` decided.
@@ -79,10 +108,12 @@ class Proposals:
             else:
                 proposal.succeed(result)
 
-    def jumped(self, index: int) -> None:
-        """End everything at or below ``index`` as unknown: a snapshot hides what stood there."""
-        error = LeadershipLost(f"a snapshot replaced the log up to index {index}")
-        self._fail([at for at in self._by_index if at <= index], error)
+    def jumped(self, last: EntryID) -> None:
+        """End everything up to ``last`` as unknown: a snapshot hides what stood there."""
+        error = LeadershipLost(f"a snapshot replaced the log up to index {last.index}")
+        self._fail([at for at in self._by_index if at <= last.index], error)
+        if last.term > self._term:
+            self._entered(last.term, last.index)
 
     def expire(self, now_s: float) -> None:
         """End as unknown what has waited until its deadline."""

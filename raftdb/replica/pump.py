@@ -254,7 +254,7 @@ class Pump:
         if await self._restore(metadata):
             self._snapshots.installed(metadata.last.index)
             self._node.restored(metadata)
-            self._proposals.jumped(metadata.last.index)
+            self._proposals.jumped(metadata.last)
             self._reads.release(self.applied)
             self.wake()
 

@@ -98,6 +98,12 @@ class Reads:
             del self._asked[old]
         self._asked[name] = _Batch(readers, now_s)
 
+    def refuse(self, error: RaftDBError) -> None:
+        """End everything that waits for a leader with ``error``; what is confirmed goes on."""
+        batches, self._asked = self._asked, {}
+        for batch in batches.values():
+            self._end(batch.readers, error)
+
     def confirm(self, states: Iterable[ReadState]) -> None:
         """Take the confirmed indexes; an answer to an older name is not needed any more."""
         for state in states:

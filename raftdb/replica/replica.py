@@ -30,6 +30,7 @@ from raftdb.replica.admission import Admission
 from raftdb.replica.clients import Clients
 from raftdb.replica.failover import Failover
 from raftdb.replica.guard import Guard
+from raftdb.replica.leaderless import Leaderless
 from raftdb.replica.lease import Lease
 from raftdb.replica.options import Options
 from raftdb.replica.pump import Parts, Pump
@@ -98,6 +99,7 @@ class Replica:
         self._snapshots = Snapshots(clock, storage, machine, options, crash=self._crash)
         self._admission = Admission(storage, self._snapshots, patience_s=self._election_s)
         self._lease = Lease(clock, self._node, bound_s=self._election_s, wall_ms=wall_ms)
+        self._leaderless = Leaderless(self._node, self._clients.reads, self._election_s)
         self._ticker = Ticker(clock, options.tick_s, self._tick)
         self._failover = Failover(
             clock,
@@ -311,6 +313,7 @@ class Replica:
             self._node.tick(elapsed)
             self._clients.expire(now_s)
             self._pump.take_snapshot_if_due()
+            self._leaderless.tick(now_s)
             if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):
                 self._give_leadership_away(now_s)
             self._pump.wake()

@@ -22,18 +22,19 @@ def loses_large(*senders: str) -> Callable[[Message], bool]:
     """Lose what is large of all that these nodes send, as a wrong MTU at their hosts does."""
 
     def losing(message: Message) -> bool:
-        large = isinstance(message, AppendEntries) and sum(len(e.data) for e in message.entries)
-        return message.sender.id in senders and bool(large and large > 1000)
+        if not isinstance(message, AppendEntries) or message.sender.id not in senders:
+            return False
+        return sum(len(entry.data) for entry in message.entries) > 1000
 
     return losing
 
 
-def led(size: int = 3, value: bytes = LARGE, **options: int) -> Network:
+def led(size: int = 3) -> Network:
     """A cluster led by a, which loses what is large; an entry waits."""
-    network = Network(size, **options)
+    network = Network(size)
     network.elect("a")
     network.losing = loses_large("a")
-    network.propose("a", value)
+    network.propose("a", LARGE)
     return network
 
 

@@ -36,6 +36,30 @@ class TestAProposal:
         self.proposals.settle()
         assert isinstance(outcome(waits), ProposalDropped)
 
+    def test_is_not_applied_behind_an_entry_of_a_later_term(self, outcome: Outcome) -> None:
+        """Terms never fall along a log: whatever comes to stand there, it is not ours."""
+        ours, newer = self.wait(2, 9), self.wait(4, 9)
+        later = self.wait(5, 10)
+        self.proposals.applied(2, 7, "of our term")
+        self.proposals.settle()
+        assert outcome(ours) == "pending"
+        self.proposals.applied(4, 8, "of a later term")
+        self.proposals.settle()
+        assert isinstance(outcome(ours), ProposalDropped)
+        assert (outcome(newer), outcome(later)) == ("pending", "pending")
+        self.proposals.applied(4, 9, "newer")
+        self.proposals.settle()
+        assert outcome(newer) == "newer"
+        assert len(self.proposals) == 1
+
+    def test_is_not_applied_behind_a_snapshot_of_a_later_term(self, outcome: Outcome) -> None:
+        """What the snapshot hides is unknown; what could only come behind it is not."""
+        hidden, behind = self.wait(2, 7), self.wait(2, 8)
+        self.proposals.jumped(EntryID(3, 7))
+        self.proposals.settle()
+        assert isinstance(outcome(hidden), LeadershipLost)
+        assert isinstance(outcome(behind), ProposalDropped)
+
     def test_waits_on_beside_a_later_one_at_its_index(self, outcome: Outcome) -> None:
         """An entry that its proposer lost may still be committed by somebody who kept it."""
         older, newer = self.wait(2, 7), self.wait(4, 7)
@@ -66,7 +90,7 @@ class TestAProposal:
     def test_is_unknown_where_a_snapshot_jumps_over_it(self, outcome: Outcome) -> None:
         """The snapshot does not tell whose entry stood there; what lies beyond goes on waiting."""
         below, at, beyond = self.wait(2, 6), self.wait(2, 7), self.wait(2, 8)
-        self.proposals.jumped(7)
+        self.proposals.jumped(EntryID(2, 7))
         assert isinstance(outcome(below), LeadershipLost)
         assert isinstance(outcome(at), LeadershipLost)
         assert outcome(beyond) == "pending"

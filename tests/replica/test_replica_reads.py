@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from raftdb.database import Level
-from raftdb.errors import NoLeader, NotLeader, Timeout
+from raftdb.errors import NoLeader, NotLeader
 from raftdb.raft.messages import Message, ReadIndex
 from raftdb.raft.types import Role
 from raftdb.simulation.cluster import Cluster
@@ -95,9 +95,40 @@ class TestAConsistentRead:
         """It may have a successor whose writes it does not know."""
         cluster, old = started()
         cluster.network.isolate(old.name)
-        read = old.database.get(b"k", Level.CONSISTENT, timeout_s=2.0)
-        cluster.run_for(2.11)
-        assert isinstance(outcome(read), Timeout)
+        read = old.database.get(b"k", Level.CONSISTENT, timeout_s=10.0)
+        cluster.run_for(ELECTION_S / 2)
+        assert outcome(read) == "pending"
+        cluster.run_while(lambda: old.replica.role is Role.LEADER)
+        assert isinstance(outcome(read), NoLeader), "refused when it leads no more"
+
+    def test_on_a_follower_that_is_cut_off_is_refused_after_two_election_timeouts(
+        self, outcome: Outcome
+    ) -> None:
+        """One may pass until somebody is elected; to wait for the deadline helps nobody."""
+        cluster, _ = started()
+        follower = cluster.followers[0]
+        cluster.network.isolate(follower.name)
+        read = follower.database.get(b"k", Level.CONSISTENT, timeout_s=10.0)
+        cluster.run_while(lambda: follower.replica.leader is not None)
+        cluster.run_for(2 * ELECTION_S - 0.05)
+        assert outcome(read) == "pending"
+        cluster.run_for(0.15)
+        assert isinstance(outcome(read), NoLeader)
+
+    def test_outlives_an_orderly_change_of_leaders(self) -> None:
+        """Whoever hands over knows of no leader for a moment, and asks the next one."""
+        cluster, old = started()
+        cluster.run_for(1.0)
+        reads: list[object] = []
+
+        def ask() -> None:
+            read = old.database.get(b"k", Level.CONSISTENT)
+            read.addBoth(reads.append)
+
+        old.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
+        old.clock.callLater(0.0005, ask)
+        cluster.run_while(lambda: not reads)
+        assert reads == [None]
 
     def test_without_a_leader_is_refused(self, outcome: Outcome) -> None:
         """At once."""

@@ -241,6 +241,21 @@ class TestRemovedLeaders:
         network.run(4)
         assert _role(network, "a") is Role.FOLLOWER
 
+    @pytest.mark.parametrize("size", [3, 4])
+    def test_it_leads_on_until_it_has_applied_its_removal(self, size: int) -> None:
+        """[2] Before, the old configuration is in force here: the commit of the change is not enough."""
+        network = Network(size)
+        network.elect("a")
+        network.peer("a").applies = False
+        index = network.change("a", _change("-a")).index
+        network.run(4)
+        assert network["a"].commit == index
+        assert network.leaders == ["a"]
+        network.peer("a").applies = True
+        network.run(2)
+        assert network["a"].commit > index
+        assert _role(network, "a") is Role.FOLLOWER
+
     def test_it_goes_on_until_the_others_can_go_on_alone(self) -> None:
         """[2] Otherwise the one that stays never hears that it may decide alone.
 

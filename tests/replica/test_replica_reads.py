@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import pytest
@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 
 from raftdb.database import Level
 from raftdb.errors import NoLeader, NotLeader
-from raftdb.raft.messages import Message, ReadIndex
+from raftdb.raft.messages import Heartbeat, Message, ReadIndex
 from raftdb.raft.types import Role
+from raftdb.simulation.carrier import Carrier
 from raftdb.simulation.cluster import Cluster
 from raftdb.simulation.node import SimulatedNode
 
@@ -193,6 +194,32 @@ class TestADefaultRead:
         cluster.network.isolate(leader.name)
         cluster.run_for(ELECTION_S + 0.05)
         assert not leader.replica.lease_fresh()
+
+    def test_counts_the_time_that_sending_took(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A round is stamped before it is sent: whoever answers it may have done so meanwhile."""
+        cluster, leader = started()
+        cluster.run_for(1.025)  # into the middle of a tick: no round is under way
+        spent_s = dict.fromkeys(cluster.nodes, 0.0)
+        monkeypatch.setattr(
+            cluster, "reactor_s", lambda node: cluster.boottime_s(node) + spent_s[node.name]
+        )
+        carrier = cluster.network
+        assert isinstance(carrier, Carrier)
+        send = carrier.send
+
+        def slowly(messages: Sequence[Message]) -> None:
+            send(messages)
+            if isinstance(messages[0], Heartbeat):
+                spent_s[leader.name] += 0.15
+
+        monkeypatch.setattr(carrier, "send", slowly)
+        core = leader.replica.core
+        for _ in range(3):
+            before = core.round_acknowledged
+            cluster.run_while(lambda before=before: core.round_acknowledged == before)  # type: ignore[misc]  # its default is its memory
+            age_s = leader.replica.leader_contact_age_s
+            assert age_s is not None
+            assert age_s >= 0.15
 
     def test_waits_for_an_entry_of_the_own_term(self) -> None:
         """A new leader does not know yet what its predecessor acknowledged."""

@@ -127,9 +127,10 @@ class Lease:
         It has applied an entry of its term, and a quorum has answered a round that was sent at most
         T ago, by both clocks read now.
         """
-        if not self._node.own_term_applied:
+        node = self._node
+        if not node.own_term_applied:
             return False
-        stamp = self._stamp()
+        stamp = self._rounds.stamp(node.term, node.round_acknowledged)
         return (
             stamp is not None
             and self._clock.seconds() - stamp[0] <= self._bound_s

@@ -10,10 +10,15 @@ taken in until the next is.
 
 from __future__ import annotations
 
+from twisted.logger import Logger
+
 from raftdb.errors import Overloaded
 from raftdb.raft.messages import AppendEntries
+from raftdb.raft.node import RawNode
+from raftdb.raft.types import Role
 from raftdb.replica.seams import Storage
 from raftdb.replica.snapshots import Snapshots
+from raftdb.replica.transfers import best_successor
 
 _RETRY_MIN, _RETRY_MAX = 2, 10
 """A leader whose space is still refused tries to hand over again after so many patiences, doubling.
@@ -34,6 +39,8 @@ class Admission:
     :param snapshots: know how much log waits for them
     :param patience_s: for how long a leader without space waits before it gives leadership away
     """
+
+    _log = Logger()
 
     def __init__(self, storage: Storage, snapshots: Snapshots, *, patience_s: float) -> None:
         self._storage = storage
@@ -104,6 +111,17 @@ class Admission:
     def saving(self) -> None:
         """Note that all entries so far have been given to the storage."""
         self._unsaved_bytes = 0
+
+    def relieve(self, node: RawNode, now_s: float) -> None:
+        """Begin to hand leadership over where this node leads without space."""
+        if node.role is not Role.LEADER or not self.needs_relief(now_s):
+            return
+        # Just after CheckQuorum has counted, nobody has answered yet: then a later tick finds one.
+        successor = best_successor(node.status())
+        if successor is not None:
+            self._log.warn("no log space: leadership goes to {to}", to=successor)
+            self.handed_over(now_s)
+            node.transfer_leadership(successor)
 
     def needs_relief(self, now_s: float) -> bool:
         """Say whether to give leadership away now: a write has been refused for too long.

@@ -314,17 +314,8 @@ class Replica:
             self._clients.expire(now_s)
             self._pump.take_snapshot_if_due()
             self._leaderless.tick(now_s)
-            if self._node.role is Role.LEADER and self._admission.needs_relief(now_s):
-                self._give_leadership_away(now_s)
+            self._admission.relieve(self._node, now_s)
             self._pump.wake()
-
-    def _give_leadership_away(self, now_s: float) -> None:
-        # Just after CheckQuorum has counted, nobody has answered yet: then a later tick finds one.
-        successor = best_successor(self._node.status())
-        if successor is not None:
-            self._log.warn("no log space: leadership goes to {to}", to=successor)
-            self._admission.handed_over(now_s)
-            self._node.transfer_leadership(successor)
 
     def _observe(self) -> None:
         now = self._node.standing

@@ -1,7 +1,7 @@
 """The command ``raftdb``: parses, calls, prints, and sets the exit code.
 
-Exit codes: 0 done; 1 refused or not there; 2 wrong usage; 3 outcome unknown; 130
-interrupted.
+Exit codes: 0 done; 1 no such key; 2 wrong usage; 3 outcome unknown; 4 surely not done, which may be
+tried again; 5 the output could not be written; 130 interrupted; 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import math
 import sys
 import time
 from collections.abc import Coroutine, Sequence
+from io import StringIO
 from random import Random
-from typing import TypeVar, get_args
+from typing import NoReturn, TypeVar, get_args
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
@@ -22,14 +23,18 @@ from raftdb import __version__
 from raftdb.cli.bench import PER_CLIENT, Bench, Plan, prefix, write_json, write_table
 from raftdb.cli.cluster import Reactor
 from raftdb.cli.demo import perform
+from raftdb.cli.output import READER_GONE, OutputLost, complain, print_out
 from raftdb.cli.story import Story
 from raftdb.client import Client
 from raftdb.client.client import Level
-from raftdb.errors import OutcomeUnknown, RaftDBError
+from raftdb.errors import InvalidRequest, OutcomeUnknown, RaftDBError
+from raftdb.outbound import http_origins
 
 T = TypeVar("T")
 
-REFUSED, UNKNOWN, INTERRUPTED = 1, 3, 130
+FAILED = 1
+"""Of the demonstration."""
+NO_KEY, USAGE, UNKNOWN, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
 READS = ("get", "status")
 """Commands that change nothing: one without an answer leaves no doubt behind."""
 COUNT_MAX = 1_000_000
@@ -38,7 +43,21 @@ COUNT_MAX = 1_000_000
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     options = _parser().parse_args(arguments)
+    try:
+        _read_value(options)
+        _react(options)
+    except KeyboardInterrupt:
+        # It came before the reactor had its own way with signals.
+        raise SystemExit(INTERRUPTED) from None
 
+
+def _read_value(options: argparse.Namespace) -> None:
+    """Read a value from the standard input, before the reactor runs, which could not be stopped."""
+    if options.command == "put" and options.value == "-":
+        options.value = sys.stdin.buffer.read()
+
+
+def _react(options: argparse.Namespace) -> None:
     def run(reactor: Reactor) -> Deferred[None]:
         # All of Twisted's timers go by this clock, and they stop when a wall clock is set back.
         vars(reactor)["seconds"] = time.monotonic
@@ -75,12 +94,23 @@ async def _command(reactor: Reactor, options: argparse.Namespace) -> None:
         raise SystemExit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage in two lines, the last of which says where there are more."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit."""
+        complain(message)
+        complain(f"see {self.prog} --help")
+        raise SystemExit(USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="raftdb",
         description="Talk to a raftdb cluster. A node is started by: twistd raftdb --help",
-        epilog="exit codes: 0 done; 1 refused or no such key; 2 wrong usage; 3 outcome unknown;"
-        " 130 interrupted",
+        epilog="exit codes: 0 done; 1 no such key; 2 wrong usage; 3 outcome unknown; 4 surely not"
+        " done: no node could be reached, or all refused; 5 the output could not be written;"
+        " 130 interrupted; 141 nobody reads the output",
     )
     parser.add_argument("--version", action="version", version=f"raftdb {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -88,14 +118,16 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="three real nodes on loopback do real work")
     demo.add_argument("--once", action="store_true", help="exit at the end with 0 or 1")
 
-    talk = argparse.ArgumentParser(add_help=False)
+    talk = _Parser(add_help=False)
     talk.add_argument(
         "-e",
         "--endpoint",
         "--host",
         action="append",
+        type=_endpoints,
         metavar="HOST:PORT",
-        help="a node's HTTP address; may be repeated (default: localhost:8091)",
+        help="a node's HTTP address; may be repeated, or several with commas; the port is 8091"
+        " where none is given (default: localhost:8091)",
     )
     talk.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS")
 
@@ -123,6 +155,13 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--reads", type=_share, default=0.5, help="the share of reads (0.5)")
     bench.add_argument("--level", choices=get_args(Level), default="default", help="of the reads")
     bench.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    try:
+        return http_origins(text)
+    except InvalidRequest as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from wrong
 
 
 def _seconds(text: str) -> float:
@@ -154,7 +193,7 @@ def _share(text: str) -> float:
 
 async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
     if options.command == "demo":
-        return 0 if await perform(reactor, once=options.once) else REFUSED
+        return 0 if await perform(reactor, once=options.once) else FAILED
     try:
         if options.command == "bench":
             return await _bench(reactor, options)
@@ -163,16 +202,26 @@ async def _run(reactor: Reactor, options: argparse.Namespace) -> int:
             return await _talk(client, options)
         finally:
             await client.close()
+    except OutputLost as lost:
+        if lost.code != READER_GONE:
+            complain(str(lost))
+        return lost.code
     except RaftDBError as error:
-        if isinstance(error, OutcomeUnknown) and options.command not in READS:
-            sys.stderr.write(f"raftdb: the outcome is unknown: {error}\n")
-            return UNKNOWN
-        sys.stderr.write(f"raftdb: {error}\n")
-        return REFUSED
+        return _told(error, is_read=options.command in READS)
+
+
+def _told(error: RaftDBError, *, is_read: bool) -> int:
+    """Say what went wrong; return the exit code that says it to a script."""
+    if isinstance(error, OutcomeUnknown) and not is_read:
+        complain(f"the outcome is unknown: {error}")
+        return UNKNOWN
+    complain(str(error))
+    return USAGE if isinstance(error, InvalidRequest) else REFUSED
 
 
 def _client(reactor: Reactor, options: argparse.Namespace) -> Client:
-    return Client(reactor, options.endpoint or ["localhost:8091"], timeout_s=options.timeout)
+    several = options.endpoint or [("localhost:8091",)]
+    return Client(reactor, [one for some in several for one in some], timeout_s=options.timeout)
 
 
 async def _bench(reactor: Reactor, options: argparse.Namespace) -> int:
@@ -192,11 +241,13 @@ async def _bench(reactor: Reactor, options: argparse.Namespace) -> int:
     try:
         await bench.run()
     finally:
-        if bench.has_measured:
-            write = write_json if options.json else write_table
-            write(bench.result(), sys.stdout)
         for client in clients:
             await client.close()
+        if bench.has_measured:
+            write = write_json if options.json else write_table
+            table = StringIO()
+            write(bench.result(), table)
+            print_out(table.getvalue())
     return 0 if bench.reads.times_s or bench.writes.times_s else REFUSED
 
 
@@ -205,21 +256,17 @@ async def _talk(client: Client, options: argparse.Namespace) -> int:
         case "get":
             value = await client.get(options.key, level=options.level)
             if value is None:
-                sys.stderr.write(f"raftdb: there is no key {options.key!r}\n")
-                return REFUSED
-            sys.stdout.buffer.write(value)
-            if sys.stdout.isatty():
-                sys.stdout.write("\n")
+                complain(f"there is no key {options.key!r}")
+                return NO_KEY
+            print_out(value + b"\n" if sys.stdout.isatty() else value)
         case "put":
-            value = sys.stdin.buffer.read() if options.value == "-" else options.value
-            await client.put(options.key, value)
+            await client.put(options.key, options.value)
         case "delete":
             if not await client.delete(options.key):
-                sys.stderr.write(f"raftdb: there was no key {options.key!r}\n")
-                return REFUSED
+                complain(f"there was no key {options.key!r}")
+                return NO_KEY
         case "status":
-            status = await client.status()
-            sys.stdout.write(json.dumps(status, indent=2) + "\n")
+            print_out(json.dumps(await client.status(), indent=2) + "\n")
         case other:
             raise AssertionError(other)
     return 0

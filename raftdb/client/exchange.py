@@ -18,10 +18,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IConsumer, IReactorTime
-from twisted.python.failure import Failure
 from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is not in __all__
-    Agent,
-    HTTPConnectionPool,
     RequestNotSent,
     ResponseNeverReceived,
 )
@@ -29,17 +26,22 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from raftdb.errors import OutcomeUnknown, Timeout, Unreachable
+from raftdb.outbound import HttpPool, NeverConnected, cause_of, http_agent, verbatim
 
 __all__ = ["CONNECT_TIMEOUT_S", "Ask", "Body", "Connections", "Reply"]
 
 CONNECT_TIMEOUT_S = 2.0
 KEEP_OPEN_S = 30
 """Shorter than the server's patience, so that no request races with its closing."""
-CONNECTIONS_PER_NODE_MAX = 16
+UNDER_WAY_PER_NODE_MAX = 64
+"""Requests of one client at one node; more of them wait for a place, within their time. A node
+takes 512 waiting requests and 900 connections, which are everybody's."""
 _TOO_LATE_TO_CONNECT = (ConnectingCancelledError, ConnectTimeout)
 _SURELY_NOT_SENT = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
-_NO_HTTP = "; if that is a port for nodes, give the address that --haddr names"
-"""A peer port ends a connection over its first bytes, as a node that dies does."""
+_NO_HTTP = (
+    "; if that is a port for nodes, give the address that --haddr names; if one with TLS, https://"
+)
+"""Both end a connection over its first bytes, as a node that dies does."""
 
 
 class Ask(NamedTuple):
@@ -107,13 +109,10 @@ class Connections:
 
     def __init__(self, reactor: IReactorTime, http: HTTPClient | None) -> None:
         self._clock = reactor
-        self._pool: HTTPConnectionPool | None = None
+        self._pool: HttpPool | None = None
         if http is None:
-            self._pool = HTTPConnectionPool(reactor, persistent=True)
-            self._pool.retryAutomatically = False
-            self._pool.cachedConnectionTimeout = KEEP_OPEN_S
-            self._pool.maxPersistentPerHost = CONNECTIONS_PER_NODE_MAX
-            agent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=self._pool)
+            self._pool = HttpPool(reactor, keep=UNDER_WAY_PER_NODE_MAX, keep_s=KEEP_OPEN_S)
+            agent = http_agent(reactor, self._pool, CONNECT_TIMEOUT_S)
             http = HTTPClient(agent, data_to_body_producer=Body)
         self._http = http
 
@@ -151,19 +150,26 @@ class Connections:
             if late:
                 raise Timeout(f"{origin} did not answer within {timeout_s:.3g} s") from error
             hint = _NO_HTTP if isinstance(error, ResponseNeverReceived) else ""
-            raise OutcomeUnknown(f"{origin} gave no whole answer: {_cause(error)}{hint}") from error
+            raise OutcomeUnknown(
+                f"{origin} gave no whole answer: {cause_of(error)}{hint}"
+            ) from error
         finally:
             if timer.active():
                 timer.cancel()
 
     async def _exchange(self, origin: str, ask: Ask) -> Reply:
-        response = await self._http.request(
-            ask.method,
-            origin + ask.target,
-            data=ask.body,
-            allow_redirects=False,
-            reactor=cast("Any", self._clock),  # treq looks at it only for a timeout of its own
-        )
+        try:
+            asked = self._http.request(
+                ask.method,
+                verbatim(origin + ask.target),
+                data=ask.body,
+                allow_redirects=False,
+                reactor=cast("Any", self._clock),  # treq looks at it only for a timeout of its own
+            )
+        except Exception as error:
+            # What is raised in place of a Deferred was raised before anything was begun.
+            raise NeverConnected(cause_of(error)) from error
+        response = await asked
         headers = response.headers
         return Reply(
             origin,
@@ -173,11 +179,3 @@ class Connections:
             await response.content(),
             headers.hasHeader("Raftdb-Applied-Index") or headers.hasHeader("Raftdb-Error"),
         )
-
-
-def _cause(error: BaseException) -> str:
-    """Return what is behind twisted.web's wrappers."""
-    reasons: list[Failure] = getattr(error, "reasons", [])
-    if reasons and reasons[0].value is not None:
-        return _cause(reasons[0].value)
-    return str(error) or type(error).__name__

@@ -10,28 +10,24 @@ from typing import NamedTuple
 import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import (
-    Agent,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseNeverReceived,
-    _HTTP11ClientFactory,
-)
+from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from raftdb.errors import JoinRefused, OutcomeUnknown, RemoteProtocolError
 from raftdb.membership.directory import JoinAnswer, JoinRequest
 from raftdb.membership.wire import decode_join_answer, encode_join_request
+from raftdb.outbound import HttpPool, cause_of, http_agent, http_origin, verbatim
 
 PATH = "/api/cluster/members"
 REDIRECTS_MAX = 5
 REQUEST_TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 1024 * 1024
 
-_NO_HTTP = " (--join takes --haddr addresses, not --raddr)"
-"""A peer port ends a connection over its first bytes, as a node that dies does."""
+_NO_HTTP = " (is it TLS, write https://; --join takes --haddr addresses, not --raddr)"
+"""Both ports end a connection over its first bytes, as a node that dies does."""
 
 _CUT_OFF = (RequestTransmissionFailed, ResponseNeverReceived)
 _FOR_GOOD = frozenset({400, 403, 404, 405, 409, 410, 411, 413, 414, 415})
@@ -60,8 +56,7 @@ class HttpDirectory:
         return Deferred.fromCoroutine(self._join(http_address, request))
 
     async def _join(self, http_address: str, request: JoinRequest) -> JoinAnswer:
-        scheme = "" if http_address.startswith(("http://", "https://")) else "http://"
-        url = f"{scheme}{http_address.rstrip('/')}{PATH}"
+        url = http_origin(http_address) + PATH
         body = encode_join_request(request)
         for _ in range(REDIRECTS_MAX + 1):
             reply = await self._post(url, body)
@@ -72,8 +67,15 @@ class HttpDirectory:
         raise OutcomeUnknown(f"more than {REDIRECTS_MAX} redirects, the last to {url}")
 
     async def _post(self, url: str, body: bytes) -> _Reply:
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            exchange.cancel()
+
         exchange = Deferred.fromCoroutine(self._exchange(url, body))
-        exchange.addTimeout(REQUEST_TIMEOUT_S, self._clock)
+        timer = self._clock.callLater(REQUEST_TIMEOUT_S, give_up)
         try:
             return await exchange
         except RemoteProtocolError:
@@ -82,12 +84,21 @@ class HttpDirectory:
             # Whatever ends an HTTP request early leaves the same: nobody answered. Asking again
             # is harmless, and who cancels us asks no more.
             hint = _NO_HTTP if isinstance(error, _CUT_OFF) else ""
-            raise OutcomeUnknown(f"no answer from {url}: {_cause(error)}{hint}") from error
+            cause = cause_of(error)
+            if late and not isinstance(error, ConnectError):
+                cause = f"silence for {REQUEST_TIMEOUT_S:g} s"
+                hint = _NO_HTTP
+            raise OutcomeUnknown(f"no answer from {url}: {cause}{hint}") from error
+        finally:
+            if timer.active():
+                timer.cancel()
 
     async def _exchange(self, url: str, body: bytes) -> _Reply:
         headers = Headers({"Content-Type": ["application/json"]})
         return await _read(
-            await self._client.post(url, data=body, headers=headers, allow_redirects=False)
+            await self._client.post(
+                verbatim(url), data=body, headers=headers, allow_redirects=False
+            )
         )
 
 
@@ -96,15 +107,7 @@ def quiet_client(reactor: object, connect_timeout_s: float) -> HTTPClient:
 
     :param connect_timeout_s: for reaching one address
     """
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    pool._factory = _QuietFactory  # noqa: SLF001  # Twisted offers no other way to silence it
-    return HTTPClient(Agent(reactor, connectTimeout=connect_timeout_s, pool=pool))
-
-
-class _QuietFactory(_HTTP11ClientFactory):
-    """Twisted's, without two log lines a request."""
-
-    noisy = False
+    return HTTPClient(http_agent(reactor, HttpPool(reactor), connect_timeout_s))
 
 
 async def _read(response: IResponse) -> _Reply:
@@ -126,7 +129,10 @@ async def _read(response: IResponse) -> _Reply:
 
 def _answer(url: str, reply: _Reply) -> JoinAnswer:
     if reply.status == 200:
-        return decode_join_answer(reply.body)
+        try:
+            return decode_join_answer(reply.body)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{url} does not answer as raftdb does: {error}") from error
     reason = f"{url} answered {reply.status}: {_reason(reply.body)}"
     if reply.status in _FOR_GOOD:
         raise JoinRefused(reason)
@@ -147,10 +153,3 @@ def _reason(body: bytes) -> str:
         return msgspec.json.decode(body, type=_ErrorBody).error.message
     except (msgspec.DecodeError, UnicodeDecodeError):
         return body[:200].decode("utf-8", "replace").strip() or "nothing"
-
-
-def _cause(error: BaseException) -> str:
-    reasons = getattr(error, "reasons", None)
-    if reasons:  # twisted.web wraps what happened into ResponseNeverReceived
-        return _cause(reasons[0].value)
-    return f"{error}" or type(error).__name__

@@ -23,6 +23,7 @@ from raftdb.errors import (
 )
 from raftdb.membership.directory import Directory, JoinAnswer, JoinRequest
 from raftdb.membership.wire import hex128
+from raftdb.outbound import http_origin
 
 RETRY_S = 0.25
 """Between two rounds over all addresses."""
@@ -55,7 +56,11 @@ class Joiner:
     ) -> None:
         self._clock = clock
         self._directory = directory
-        self._addresses = tuple(a for a in dict.fromkeys(addresses) if a != own_address)
+        others: dict[str, str] = {}
+        for address in addresses:
+            others.setdefault(http_origin(address), address)
+        others.pop(http_origin(own_address), None)
+        self._addresses = tuple(others.values())
         self._timeout_s = timeout_s
         self._deadline = math.inf
         self._reasons: dict[str, str] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from raftdb.errors import InvalidRequest
 from raftdb.membership import check_address, check_id
+from raftdb.outbound import http_origin
 from raftdb.service.endpoints import EVERY_ADDRESS, check_dial_template, listen_description
 from raftdb.storage import StorageLimits
 
@@ -134,7 +135,7 @@ class Settings:
             check_address(self.raft_address)
         with _naming("--join"):
             for address in self.join:
-                check_address(address.removeprefix("http://").removeprefix("https://"))
+                http_origin(address)
         with _naming("--hlisten"):
             http = listen_description(self.http_listen or self.http_address)
         with _naming("--rlisten"):

@@ -73,6 +73,16 @@ class Network:
     refusing: dict[str, None] = field(default_factory=dict)
     silent: dict[str, None] = field(default_factory=dict)
     deaf_after: dict[str, None] = field(default_factory=dict)
+    dialled: list[str] = field(default_factory=list)
+    held: list[tuple[Deferred[IResponse], Deferred[IResponse]]] | None = None
+    """Answers that are on their way until they are released; None where none is held."""
+
+    def release(self) -> None:
+        """Deliver the answers that are held now."""
+        assert self.held is not None
+        held, self.held = self.held, []
+        for waiting, answer in held:
+            answer.addCallback(waiting.callback)
 
     def add(self, address: str, *answers: tuple[int, dict[str, str], bytes]) -> None:
         """Put a scripted node at an address."""
@@ -87,6 +97,7 @@ class Network:
     ) -> Deferred[IResponse]:
         """Send a request."""
         address = urlsplit(uri.decode()).netloc
+        self.dialled.append(address)
         if address in self.refusing or address not in self.nodes:
             return fail(RefusedError())
         if address in self.silent:
@@ -99,6 +110,10 @@ class Network:
         node.flush()
         if address in self.deaf_after:
             return fail(ResponseNeverReceived([Failure(ConnectionLost())]))
+        if self.held is not None:
+            waiting: Deferred[IResponse] = Deferred()
+            self.held.append((waiting, answer))
+            return waiting
         return answer
 
 

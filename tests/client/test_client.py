@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -10,6 +11,8 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from raftdb.client import Client
+from raftdb.client.exchange import UNDER_WAY_PER_NODE_MAX
 from raftdb.errors import (
     InvalidRequest,
     NoLeader,
@@ -23,7 +26,6 @@ from raftdb.errors import (
 )
 
 if TYPE_CHECKING:
-    from raftdb.client import Client
     from tests.client.conftest import Asking
 
 HERE = {"Raftdb-Applied-Index": "3"}
@@ -134,6 +136,93 @@ class TestWhatIsAsked:
         with pytest.raises(InvalidRequest):
             asking.client(endpoint)
 
+    @pytest.mark.parametrize(
+        "endpoints", ["a:1,b:1", ["a:1,b:1\r\n"], ("a:1", " b:1 "), "a:1, b:1,"]
+    )
+    def test_several_endpoints_may_stand_in_one_text(
+        self, asking: Asking, endpoints: str | list[str]
+    ) -> None:
+        """With whatever a script's variable has at its end; a text is no list of characters."""
+        asking.network.add("b:1", WRITTEN)
+        client = Client(asking.clock, endpoints, http=asking.http)
+        assert asking.finish(client.put("k", "v")) == 7
+
+    def test_a_host_alone_has_the_usual_port(self, asking: Asking) -> None:
+        """A URL has its own."""
+        asking.network.add("a:8091", WRITTEN)
+        asking.network.add("b", WRITTEN)  # as URLs leave their usual port away
+        assert asking.finish(asking.client("a").put("k", "v")) == 7
+        assert asking.finish(asking.client("https://b").put("k", "v")) == 7
+
+    @pytest.mark.parametrize("host", ["[::1]:1", "my_kv_1:1", "-odd-.example_:1", "xn--0:1"])
+    def test_every_address_is_sent_as_it_is(self, asking: Asking, host: str) -> None:
+        """Whether IDNA would take it for a name or not; in redirects, too."""
+        asking.network.add("a:1", redirect(host))
+        asking.network.add(host, WRITTEN)
+        assert asking.finish(asking.client("a:1").put("k", "v")) == 7
+        assert asking.finish(asking.client(host).put("k", "v")) == 7
+
+    @pytest.mark.parametrize(
+        ("wrong", "named"),
+        [
+            (lambda client: client.put("a", 5), "a value is bytes or a text, not int"),
+            (lambda client: client.put(5, "a"), "a key is bytes or a text, not int"),
+            (lambda client: client.put("a", None), "a value is bytes or a text, not None"),
+            (lambda client: client.get(None), "a key is bytes or a text, not None"),
+            (lambda client: client.delete(1.5), "a key is bytes or a text, not float"),
+            (lambda client: client.get("a", level="Stale"), "stale, default, consistent"),
+            (lambda client: client.get("a", level="stale&x=1"), "stale, default, consistent"),
+            (lambda client: client.get("a", level=["stale"]), "stale, default, consistent"),
+            (lambda client: client.put_many({"a": b"\x00raw"}), "the value of 'a' is bytes"),
+            (lambda client: client.put_many({5: "x"}), "the key 5 is int"),
+            (lambda client: client.put_many({"a": None}), "the value of 'a' is None"),
+            (lambda client: client.put_many([("a", "b")]), "a mapping of texts to texts, not list"),
+            (lambda client: client.put("a", "b", timeout_s=0), "seconds above 0, not 0"),
+            (lambda client: client.put("a", "b", timeout_s="5"), "seconds above 0, not '5'"),
+            (lambda client: client.put("a", "b", timeout_s=True), "seconds above 0, not True"),
+            (lambda client: client.get("a", timeout_s=float("nan")), "seconds above 0, not nan"),
+            (lambda client: client.status(5), "not int"),
+            (lambda client: client.status("a b"), "'a b' is no endpoint"),
+        ],
+    )
+    def test_what_is_no_argument_is_refused_by_name(
+        self, asking: Asking, wrong: Callable[[Client], object], named: str
+    ) -> None:
+        """Nothing is sent, and nothing is turned into something else."""
+        client = asking.client("a:1")
+        with pytest.raises(InvalidRequest, match=re.escape(named)):
+            wrong(client)
+        assert asking.network.told == []
+
+    @pytest.mark.parametrize("kind", [bytearray, memoryview])
+    def test_a_value_may_be_any_bytes(self, asking: Asking, kind: Callable[[bytes], bytes]) -> None:
+        """As a buffer gives them."""
+        asking.network.add("a:1", WRITTEN)
+        asking.finish(asking.client("a:1").put("k", kind(b"\x00v")))
+        assert asking.network.told[0].body == b"\x00v"
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            ({"endpoints": []}, "at least one endpoint"),
+            ({"endpoints": b"a:1"}, "not bytes"),
+            ({"endpoints": [5]}, "not int"),
+            ({"endpoints": None}, "not NoneType"),
+            ({"endpoints": "a:1", "timeout_s": None}, "timeout_s is a number"),
+            ({"endpoints": "a:1", "rng": 5}, "random.Random, not int"),
+            ({"endpoints": "a:1", "http": "http"}, "treq client, not str"),
+            ({"endpoints": "a:1", "http": None}, "treq client of yours"),
+            ({"endpoints": "a:1", "reactor": "a:1"}, "reactor, not str"),
+        ],
+    )
+    def test_a_client_is_made_of_what_it_names(
+        self, asking: Asking, arguments: dict[str, Any], named: str
+    ) -> None:
+        """Not with the first request."""
+        given = {"reactor": asking.clock, "http": asking.http, **arguments}
+        with pytest.raises(InvalidRequest, match=re.escape(named)):
+            Client(**given)
+
     def test_text_without_utf8_is_refused(self, asking: Asking) -> None:
         """Nothing is sent."""
         client = asking.client("a:1")
@@ -212,13 +301,28 @@ class TestTryingAgain:
         asking.network.add("a:1", error(503, code), WRITTEN)
         assert asking.finish(asking.client("a:1").put("k", "v")) == 7
         assert asking.nodes_told == ["a:1", "a:1"]
-        assert asking.clock.seconds() > 0.02
+        assert 0 < asking.clock.seconds() <= 0.02
 
     def test_a_refused_connection_moves_on_at_once(self, asking: Asking) -> None:
         """Nothing was sent; the next endpoint needs no pause."""
         asking.network.add("b:1", WRITTEN)
         assert asking.finish(asking.client("a:1", "b:1").put("k", "v")) == 7
         assert asking.clock.seconds() < 0.02
+
+    def test_the_pauses_begin_short(self, asking: Asking) -> None:
+        """An election after a crash is over in a tenth of a second, and soon found to be."""
+        asking.network.add("a:1", *[error(503, "no_leader")] * 4, WRITTEN)
+        assert asking.finish(asking.client("a:1").put("k", "v")) == 7
+        assert asking.clock.seconds() <= 0.1
+
+    def test_a_dead_leader_is_dialled_once_a_round(self, asking: Asking) -> None:
+        """Though every other node still names it."""
+        asking.network.add("b:1", *[redirect("a:1")] * 2, WRITTEN)
+        asking.network.add("c:1", redirect("a:1"))
+        asking.network.refusing["a:1"] = None
+        assert asking.finish(asking.client("a:1", "b:1", "c:1").put("k", "v")) == 7
+        first, second, third = ["a:1", "b:1", "c:1"], ["c:1", "a:1", "b:1"], ["b:1"]
+        assert asking.network.dialled == first + second + third
 
     def test_the_last_reason_is_told_when_time_is_up(self, asking: Asking) -> None:
         """As the refusal it is."""
@@ -228,8 +332,8 @@ class TestTryingAgain:
         assert 8 < asking.clock.seconds() <= 10
 
     def test_nobody_there_is_unreachable(self, asking: Asking) -> None:
-        """Surely not written."""
-        with pytest.raises(Unreachable):
+        """Surely not written; each endpoint's reason is told."""
+        with pytest.raises(Unreachable, match=r"http://b:1: .*; http://a:1: "):
             asking.finish(asking.client("a:1", "b:1", timeout_s=1.0).put("k", "v"))
 
     @pytest.mark.parametrize(
@@ -359,3 +463,57 @@ class TestOverload:
         with pytest.raises(Overloaded):
             asking.finish(asking.client("a:1").put("k", "v"))
         assert len(asking.nodes_told) < 60
+
+
+class TestACrowd:
+    """As many operations at once as one likes: so many are under way, the others have time."""
+
+    def test_waits_for_its_turn(self, asking: Asking) -> None:
+        """A node never sees more than its share of one client."""
+        asking.network.add("a:1", WRITTEN)
+        asking.network.held = []
+        client = asking.client("a:1")
+        crowd = [client.put(f"k{number}", "v") for number in range(200)]
+        for done in range(0, 200, UNDER_WAY_PER_NODE_MAX):
+            assert len(asking.network.held) == min(UNDER_WAY_PER_NODE_MAX, 200 - done)
+            asking.network.release()
+            asking.clock.advance(0)
+        assert [asking.finish(each) for each in crowd] == [7] * 200
+
+    def test_is_refused_what_found_no_place_in_time(self, asking: Asking) -> None:
+        """It was surely not sent; what was sent is in doubt."""
+        asking.network.add("a:1", WRITTEN)
+        asking.network.silent["a:1"] = None
+        client = asking.client("a:1", timeout_s=1.0)
+        crowd = [client.put("k", "v") for _ in range(UNDER_WAY_PER_NODE_MAX + 1)]
+        for sent in crowd[:-1]:
+            with pytest.raises(Timeout):
+                asking.finish(sent)
+        with pytest.raises(
+            Overloaded, match="64 requests of this client are under way to http://a"
+        ):
+            asking.finish(crowd[-1])
+        assert len(asking.nodes_told) == UNDER_WAY_PER_NODE_MAX
+
+    def test_that_fails_at_once_is_no_recursion(self, asking: Asking) -> None:
+        """Hundreds find nobody there."""
+        client = asking.client("a:1", timeout_s=0.05)
+        crowd = [client.put("k", "v") for _ in range(400)]
+        for each in crowd:
+            with pytest.raises(Unreachable):
+                asking.finish(each)
+
+    def test_can_be_cancelled_while_it_waits(self, asking: Asking) -> None:
+        """Whoever has gone takes no place."""
+        asking.network.add("a:1", WRITTEN)
+        asking.network.held = []
+        client = asking.client("a:1")
+        crowd = [client.put("k", "v") for _ in range(UNDER_WAY_PER_NODE_MAX + 2)]
+        crowd[-2].cancel()
+        with pytest.raises(CancelledError):
+            asking.finish(crowd[-2])
+        asking.network.release()
+        asking.clock.advance(0)
+        asking.network.release()
+        assert asking.finish(crowd[-1]) == 7
+        assert len(asking.nodes_told) == UNDER_WAY_PER_NODE_MAX + 1

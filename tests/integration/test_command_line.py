@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 
@@ -35,6 +35,19 @@ def raftdb(*arguments: str, given: bytes = b"", temporary: Path | None = None) -
         timeout=300,
     )
     return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def _printing_to(out: IO[bytes], *arguments: str) -> tuple[int, int]:
+    """Run one command that prints there; return its exit code and how many lines it complained."""
+    done = subprocess.run(
+        [sys.executable, "-m", "raftdb.cli", *arguments],
+        cwd=ROOT,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, len(done.stderr.splitlines())
 
 
 @pytest.fixture(name="node")
@@ -89,13 +102,59 @@ class TestCommands:
         """A write that could not be sent surely did not happen."""
         absent = cluster.node()
         code, text = raftdb("put", f"--endpoint={absent.http}", "--timeout=0.5", "k", "v")
-        assert code == 1
+        assert code == 4
         assert absent.http in text
+        assert raftdb("get", f"--endpoint={absent.http}", "--timeout=0.5", "k")[0] == 4
+
+    def test_each_endpoint_tells_its_reason(self, cluster: Cluster) -> None:
+        """One list with commas, a line's end of a foreign script behind it."""
+        one, other = cluster.node(), cluster.node()
+        at = f"--endpoint={one.http},{other.http}\r"
+        code, text = raftdb("put", at, "--timeout=0.5", "k", "v")
+        assert code == 4
+        assert one.http in text
+        assert other.http in text
+
+    @pytest.mark.parametrize("address", ["[::1]:1", "my_kv_1.invalid:8091", "https://my_kv_1:1"])
+    def test_what_never_left_leaves_no_doubt(self, address: str) -> None:
+        """Addresses that IDNA knows nothing of."""
+        code, text = raftdb("put", "-e", address, "--timeout=0.5", "k", "v")
+        assert code == 4
+        assert "unknown" not in text
+        assert address.removeprefix("https://") in text
+
+    def test_a_node_at_an_ipv6_address_is_reached(self, cluster: Cluster) -> None:
+        """By the command, by a node that joins through it, and by whom it redirects."""
+        first = cluster.node()
+        first.flags = ("--haddr", f"[::1]:{first.http_port}")
+        first.start()
+        second = cluster.node("--join", f"[::1]:{first.http_port}").start()
+        cluster.wait_until("two voters", lambda: len(second.status().get("members", [])) == 2)
+        assert raftdb("put", "-e", f"[::1]:{first.http_port}", "k", "v") == (0, "")
+        assert raftdb("put", "-e", second.http, "l", "w") == (0, "")
+        assert raftdb("get", "-e", f"http://[::1]:{first.http_port}/", "l") == (0, "w")
+
+    def test_tls_where_there_is_none_is_told(self, node: Daemon) -> None:
+        """The handshake came to nothing, so nothing was written."""
+        code, text = raftdb("put", f"-e=https://{node.http}", "--timeout=1", "k", "v")
+        assert code == 4
+        assert "a port without TLS takes http:// alone" in text
+
+    def test_an_output_that_takes_nothing_is_told(self, node: Daemon) -> None:
+        """By codes of their own: a missing key is something else."""
+        at = f"--endpoint={node.http}"
+        assert raftdb("put", at, "k", "v")[0] == 0
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with open("/dev/full", "wb") as full, os.fdopen(write_end, "wb") as closed:  # noqa: PTH123  # a device
+            for command in (("get", at, "k"), ("status", at)):
+                assert _printing_to(full, *command) == (5, 1)
+                assert _printing_to(closed, *command) == (141, 0)
 
     def test_bench_without_a_cluster_tells_the_error_alone(self, cluster: Cluster) -> None:
         """No table of zeros."""
         code, text = raftdb("bench", f"-e={cluster.node().http}", "--timeout=0.5")
-        assert code == 1
+        assert code == 4
         assert "refused" in text
         assert "max ms" not in text
         assert "deleted" not in text
@@ -105,7 +164,7 @@ class TestCommands:
         at = f"--endpoint=127.0.0.1:{node.raft_port}"
         for arguments in (("get", at, "k"), ("status", at)):
             code, text = raftdb(*arguments, "--timeout=0.5")
-            assert code == 1
+            assert code == 4
             assert "unknown" not in text
             assert "--haddr" in text
         assert raftdb("put", at, "k", "v", "--timeout=0.5")[0] == 3

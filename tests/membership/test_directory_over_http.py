@@ -116,7 +116,7 @@ class TestAsking:
                 return fail(kind([Failure(ConnectionDone())]))
 
         asked = HttpDirectory(Clock(), HTTPClient(Ending())).join("a:8089", REQUEST)
-        assert str(failure_of(asked)).endswith("(--join takes --haddr addresses, not --raddr)")
+        assert str(failure_of(asked)).endswith("--join takes --haddr addresses, not --raddr)")
 
     def test_redirects_in_a_circle_end(self) -> None:
         """Two followers that name each other are no endless loop."""

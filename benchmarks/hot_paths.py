@@ -20,11 +20,9 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.amp import AmpBox
 
 from raftdb import codec
-from raftdb.kv.commands import Put, SetRetention, encode_command
-from raftdb.kv.values import Retention
-from raftdb.machine import Machine, ReplicatedState, encode_envelope
+from raftdb.http.site import make_site
 from raftdb.peer.commands import deliver_box
-from raftdb.peer.hello import LocalMember
+from raftdb.peer.handshake import LocalMember
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.config import Config
@@ -33,8 +31,10 @@ from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import ConfState, Entry, EntryID, HardState, MemberID
+from raftdb.state import Machine, ReplicatedState, encode_envelope
+from raftdb.state.kv.commands import Put, SetRetention, encode_command
+from raftdb.state.kv.values import Retention
 from raftdb.storage import DataDirectory, Identity, RealFileSystem, StorageLimits, run_here
-from raftdb.web.site import make_site
 
 Path_ = Callable[[int], None]
 """Does so many operations."""

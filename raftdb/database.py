@@ -17,7 +17,15 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from raftdb.errors import NoLeader, NotLeader, RaftDBError, Refused
-from raftdb.kv.commands import (
+from raftdb.replica import Replica
+from raftdb.state import (
+    Machine,
+    ReplicatedState,
+    Session,
+    encode_envelope,
+    encode_state_hash,
+)
+from raftdb.state.kv.commands import (
     Command,
     CompareAndSwap,
     Delete,
@@ -26,22 +34,14 @@ from raftdb.kv.commands import (
     Put,
     encode_command,
 )
-from raftdb.kv.values import (
+from raftdb.state.kv.values import (
     CompareAndSwapResult,
     DeleteResult,
     KeyValue,
     PutResult,
     RangePage,
 )
-from raftdb.machine import (
-    Machine,
-    ReplicatedState,
-    Session,
-    encode_attestation,
-    encode_envelope,
-)
-from raftdb.members import MembersCommand, encode_members_command
-from raftdb.replica import Replica
+from raftdb.state.members import MembersCommand, encode_members_command
 
 T = TypeVar("T")
 
@@ -243,12 +243,12 @@ class Database:
         """As the leader, let every replica hold its state against this one's newest checkpoint.
 
         Does nothing where that was done already. What was found stands in
-        ``ReplicatedState.comparison`` of each node.
+        ``ReplicatedState.hash_check`` of each node.
         """
-        attestation = self._machine.comparison.due(self._replica.id)
-        if attestation is None:
+        witnessed = self._machine.hash_check.due(self._replica.id)
+        if witnessed is None:
             return succeed(None)
-        return self._propose(Machine.COMPARISON, encode_attestation(attestation), None, timeout_s)
+        return self._propose(Machine.HASH_CHECK, encode_state_hash(witnessed), None, timeout_s)
 
     def _write(
         self, command: Callable[[], Command], session: Session | None, timeout_s: float

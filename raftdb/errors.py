@@ -1,6 +1,6 @@
 """Everything that can go wrong, as one tree; each error says whether the operation happened.
 
-This module knows no other module and no HTTP status: :mod:`raftdb.web` maps errors to statuses in
+This module knows no other module and no HTTP status: :mod:`raftdb.http` maps errors to statuses in
 one table. The two branches that matter to a caller are :class:`Refused`, after which an operation
 may be repeated without fear, and :class:`OutcomeUnknown`, after which it may not.
 """

@@ -23,8 +23,8 @@ from raftdb.errors import InvalidRequest, RaftDBError
 
 gc.disable()
 try:
-    from raftdb.service import Node, Reactor, Settings, running_seconds
-    from raftdb.service.escaping import escape_lines
+    from raftdb.node import Node, Reactor, Settings, running_seconds
+    from raftdb.node.escaping import escape_lines
 finally:
     # Of what 600 modules leave behind nothing is garbage: not to look for any while they come, nor
     # ever after, spares each start 50 ms.

@@ -20,8 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
-from raftdb.cli.ledger import at_once
-from raftdb.cli.story import Story
+from raftdb.cli.acknowledged import at_once
+from raftdb.cli.steps import Story
 from raftdb.client.client import Level
 from raftdb.errors import OutcomeUnknown, RaftDBError
 

@@ -14,9 +14,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from raftdb.cli.acknowledged import Ledger, at_once
 from raftdb.cli.cluster import ClusterFailed, LocalCluster, Node, Reactor
-from raftdb.cli.ledger import Ledger, at_once
-from raftdb.cli.story import Story
+from raftdb.cli.steps import Story
 from raftdb.client import Client
 from raftdb.client.client import Level
 

@@ -24,7 +24,7 @@ from raftdb.cli.bench import PER_CLIENT, Bench, Plan, prefix, write_json, write_
 from raftdb.cli.cluster import Reactor
 from raftdb.cli.demo import perform
 from raftdb.cli.output import READER_GONE, OutputLost, complain, print_out
-from raftdb.cli.story import Story
+from raftdb.cli.steps import Story
 from raftdb.client import Client
 from raftdb.client.client import Level
 from raftdb.errors import InvalidRequest, OutcomeUnknown, RaftDBError

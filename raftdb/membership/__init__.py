@@ -4,20 +4,19 @@
 - :mod:`~raftdb.membership.wire` and :mod:`~raftdb.membership.http_directory` bring a join request
   to a cluster.
 - :mod:`~raftdb.membership.joining` and :mod:`~raftdb.membership.founding` are the newcomer's side.
-- :mod:`~raftdb.membership.roster` does what is asked, :mod:`~raftdb.membership.caretaker` what has
+- :mod:`~raftdb.membership.changes` does what is asked, :mod:`~raftdb.duties.autopilot` what has
   to be done unasked, both as :mod:`~raftdb.membership.decisions` says, by
-  :mod:`~raftdb.membership.agreement`.
+  :mod:`~raftdb.membership.proposer`.
 """
 
 from raftdb.membership.addresses import check_address, check_id, split_address
-from raftdb.membership.agreement import Agreement, Options
-from raftdb.membership.caretaker import Caretaker
+from raftdb.membership.changes import Membership
 from raftdb.membership.directory import Directory, JoinAnswer, JoinRequest, KnownMember
 from raftdb.membership.founding import claimed, founding_batch
 from raftdb.membership.http_directory import HttpDirectory, quiet_client
 from raftdb.membership.joining import Joiner
-from raftdb.membership.roster import Membership
-from raftdb.membership.sightings import Sighting
+from raftdb.membership.proposer import Proposer, ProposerOptions
+from raftdb.membership.reported_addresses import ReportedAddress
 from raftdb.membership.wire import (
     decode_join_answer,
     decode_join_request,
@@ -27,8 +26,6 @@ from raftdb.membership.wire import (
 )
 
 __all__ = [
-    "Agreement",
-    "Caretaker",
     "Directory",
     "HttpDirectory",
     "JoinAnswer",
@@ -36,8 +33,9 @@ __all__ = [
     "Joiner",
     "KnownMember",
     "Membership",
-    "Options",
-    "Sighting",
+    "Proposer",
+    "ProposerOptions",
+    "ReportedAddress",
     "check_address",
     "check_id",
     "claimed",

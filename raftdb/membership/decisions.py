@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from raftdb.errors import ConfChangeError, InvalidRequest, JoinRefused, MembershipBusy
-from raftdb.members import Member, UpdateMember, encode_context
 from raftdb.membership.directory import JoinRequest
 from raftdb.membership.seams import Table
 from raftdb.membership.wire import hex128
 from raftdb.raft.ready import Status
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, ConfState, MemberID
+from raftdb.state.members import Member, UpdateMember, encode_context
 
 MEMBERS_MAX = 64
 """Learners included; each costs every other one two connections and the leader a log reader."""

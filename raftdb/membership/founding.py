@@ -7,7 +7,6 @@ reads the cluster's whole history from its log.
 from __future__ import annotations
 
 from raftdb.errors import JoinRefused
-from raftdb.members import InitCluster, Member, encode_context
 from raftdb.membership.seams import Envelope
 from raftdb.membership.wire import hex128
 from raftdb.raft.ready import Ready
@@ -19,6 +18,7 @@ from raftdb.raft.types import (
     HardState,
     MemberID,
 )
+from raftdb.state.members import InitCluster, Member, encode_context
 
 LISTEN_S = 2.0
 """How long a node listens for a cluster that knows it before it founds one of its own."""

@@ -1,6 +1,6 @@
 """The real directory: ``POST /api/cluster/members``, following redirects to the leader.
 
-It is the one place below :mod:`raftdb.web` that speaks HTTP, and it speaks it as a client only.
+It is the one place below :mod:`raftdb.http` that speaks HTTP, and it speaks it as a client only.
 """
 
 from __future__ import annotations

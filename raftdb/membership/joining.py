@@ -1,7 +1,7 @@
 """The newcomer's side: ask each address in turn until a cluster takes the node in.
 
 It knows a :class:`~raftdb.membership.directory.Directory` and a clock, no sockets. What the cluster
-does with the request is :mod:`raftdb.membership.roster`'s part.
+does with the request is :mod:`raftdb.membership.changes`'s part.
 """
 
 from __future__ import annotations

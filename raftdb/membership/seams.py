@@ -1,6 +1,6 @@
 """What Membership needs from below: a group of nodes that agree, and the table they agree on.
 
-:class:`raftdb.replica.Replica` and :class:`raftdb.members.MemberTable` fit by shape.
+:class:`raftdb.replica.Replica` and :class:`raftdb.state.members.MemberTable` fit by shape.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from raftdb.members import Member, MembersCommand
 from raftdb.raft.ready import Status
 from raftdb.raft.types import ConfChange, ConfState, MemberID
+from raftdb.state.members import Member, MembersCommand
 
 
 class Picture(Protocol):

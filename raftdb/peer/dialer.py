@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from raftdb.peer.hello import Kind
+from raftdb.peer.handshake import Kind
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
 from raftdb.raft.types import MemberID

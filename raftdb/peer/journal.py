@@ -10,7 +10,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.protocols.amp import AmpError
 
 from raftdb.errors import RaftDBError
-from raftdb.peer.hello import HelloRefused, Refusal
+from raftdb.peer.handshake import HelloRefused, Refusal
 from raftdb.peer.refusals import ClusterClaimed
 
 STRANGERS_MAX: Final = 64

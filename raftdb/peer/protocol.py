@@ -24,7 +24,7 @@ from raftdb import codec
 from raftdb.errors import LocalProtocolError, RemoteProtocolError
 from raftdb.peer.boxes import BoxProtocol
 from raftdb.peer.commands import Hello, Ping, SnapshotChunk
-from raftdb.peer.hello import (
+from raftdb.peer.handshake import (
     HelloFacts,
     Kind,
     LocalMember,
@@ -35,16 +35,16 @@ from raftdb.peer.hello import (
     read_hello,
     refusing,
 )
+from raftdb.peer.keepalive import Keepalive
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.outbox import ByteTransport, Outbox
-from raftdb.peer.pulse import Pulse
 from raftdb.peer.refusals import refused
 from raftdb.peer.tongues import tls_trouble
 from raftdb.raft.messages import Message
 from raftdb.raft.types import MemberID
 
 
-class State(Enum):
+class HandshakeState(Enum):
     """How far a connection has come."""
 
     STRANGER = "stranger"
@@ -95,9 +95,9 @@ class PeerConnection(BoxProtocol):
         self._clock = clock
         self._limits = limits
         self._host = host
-        self._state = State.STRANGER
+        self._state = HandshakeState.STRANGER
         self._facts: HelloFacts | None = None
-        self._pulse: Pulse | None = None
+        self._pulse: Keepalive | None = None
         self._deadline: IDelayedCall | None = None
         self._closed: list[Deferred[None]] = []
         self._violation: Exception | None = None
@@ -108,7 +108,7 @@ class PeerConnection(BoxProtocol):
     @property
     def is_open(self) -> bool:
         """Whether both sides have accepted each other and nobody is closing."""
-        return self._state is State.OPEN and not self.is_closing
+        return self._state is HandshakeState.OPEN and not self.is_closing
 
     @property
     def was_open(self) -> bool:
@@ -118,7 +118,7 @@ class PeerConnection(BoxProtocol):
     @property
     def is_closed(self) -> bool:
         """Whether the transport is gone."""
-        return self._state is State.CLOSED
+        return self._state is HandshakeState.CLOSED
 
     @property
     def facts(self) -> HelloFacts:
@@ -243,7 +243,7 @@ class PeerConnection(BoxProtocol):
                 self.distrust(trouble)
         super().connectionLost(reason)
         self._leave()
-        self._state = State.CLOSED
+        self._state = HandshakeState.CLOSED
         self.wire = None
         self._host.lost(self, reason)
         closed, self._closed = self._closed, []
@@ -257,7 +257,7 @@ class PeerConnection(BoxProtocol):
 
     def delivered(self, payload: bytes) -> None:
         """Pass on messages that are from whom and for whom they should be."""
-        if self._state is not State.OPEN:
+        if self._state is not HandshakeState.OPEN:
             raise RemoteProtocolError("Deliver before Hello")
         messages = codec.decode_messages(payload)
         member, local = self.facts.member, self._host.local.member
@@ -273,11 +273,11 @@ class PeerConnection(BoxProtocol):
         self, command: type[amp.Command], arguments: dict[str, object]
     ) -> Deferred[dict[str, object]]:
         """Answer a command that may come now."""
-        if command is Hello and self._state is State.STRANGER:
+        if command is Hello and self._state is HandshakeState.STRANGER:
             return Deferred.fromCoroutine(self._hear_hello(arguments))
-        if command is Ping and self._state is State.OPEN:
+        if command is Ping and self._state is HandshakeState.OPEN:
             return maybeDeferred(dict)
-        if command is SnapshotChunk and self._state is State.OPEN:
+        if command is SnapshotChunk and self._state is HandshakeState.OPEN:
             return self._host.chunk(self, arguments)
         raise RemoteProtocolError(f"{command.__name__} while {self._state.value}")
 
@@ -323,7 +323,7 @@ class PeerConnection(BoxProtocol):
 
     async def _judge(self, facts: HelloFacts) -> Refusal | None:
         """Have the other side judged; what it sends while that takes time is not read yet."""
-        self._state, self._facts = State.JUDGED, facts
+        self._state, self._facts = HandshakeState.JUDGED, facts
         decision = self._host.admit(self, facts)
         if not decision.called:
             self.pauseProducing()
@@ -334,13 +334,13 @@ class PeerConnection(BoxProtocol):
         if self.is_closing:
             return
         assert self._outbox is not None
-        self._state = State.OPEN
+        self._state = HandshakeState.OPEN
         self._cancel_deadline()
         self.box_bytes_max = self._limits.box_bytes_max
         bulk = self.facts.kind is Kind.BULK
         if bulk:
             self._outbox.bytes_max = self._limits.bulk_outbox_bytes_max
-        self._pulse = Pulse(
+        self._pulse = Keepalive(
             self._clock,
             idle_s=self._limits.stall_s / 4 if bulk else self._limits.heartbeat_s,
             proof_s=math.inf if bulk else self._limits.election_timeout_s,

@@ -6,7 +6,7 @@ alarm only where there is more to it: see :class:`~raftdb.peer.journal.Journal`.
 
 from __future__ import annotations
 
-from raftdb.peer.hello import REASONS, HelloFacts, HelloRefused, LocalMember, Refusal
+from raftdb.peer.handshake import REASONS, HelloFacts, HelloRefused, LocalMember, Refusal
 from raftdb.raft.types import MemberID
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from raftdb.peer.hello import HelloFacts, Kind, Refusal
+from raftdb.peer.handshake import HelloFacts, Kind, Refusal
 from raftdb.peer.protocol import PeerConnection
 from raftdb.raft.types import MemberID
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftdb.peer.hello import Kind
+from raftdb.peer.handshake import Kind
 from raftdb.raft.messages import AppendEntries, InstallSnapshot, Message
 
 

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from raftdb.peer.dialer import Dialer
-from raftdb.peer.hello import (
+from raftdb.peer.handshake import (
     HelloFacts,
     HelloRefused,
     Kind,
@@ -24,14 +24,14 @@ from raftdb.peer.hello import (
     Refusal,
     judge,
 )
-from raftdb.peer.intake import SnapshotIntake
 from raftdb.peer.journal import Journal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
 from raftdb.peer.refusals import answered, refused
 from raftdb.peer.registry import Registry
 from raftdb.peer.routing import kind_of
-from raftdb.peer.snapshots import SnapshotFiles, SnapshotSender
+from raftdb.peer.snapshot_receiver import IncomingSnapshots
+from raftdb.peer.snapshot_sender import SnapshotFiles, SnapshotSender
 from raftdb.raft.messages import InstallSnapshot, Message
 from raftdb.raft.types import MemberID
 
@@ -115,7 +115,7 @@ class PeerTransport:
         self._dropped_call: IDelayedCall | None = None
         self._running = False
         self._stopped = False
-        self._intake = SnapshotIntake(
+        self._intake = IncomingSnapshots(
             limits,
             files,
             local=local.member,

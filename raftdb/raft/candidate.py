@@ -159,7 +159,7 @@ def tick(state: State) -> None:
             state.trace("leader lost", leader=state.leader)
             state.leader = None
         if state.role is Role.PRE_CANDIDATE:
-            state.insists = False  # a whole election timeout was not enough [10]
+            state.holds_precedence = False  # a whole election timeout was not enough [10]
         if state.tracker.is_voter(state.id):
             campaign(state)
     elif state.role is Role.PRE_CANDIDATE:

@@ -31,7 +31,7 @@ def follow(state: State, leader: MemberID) -> None:
         state.leader = leader
         state.trace("following", leader=leader)
     state.yielded_to.clear()
-    state.insists = True
+    state.holds_precedence = True
     state.election_elapsed = 0
 
 

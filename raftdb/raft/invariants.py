@@ -1,7 +1,7 @@
 """What is true of one node after every input, and between one input and the next.
 
 Used by tests and by the simulator, never by the node itself. What is true of a whole cluster
-(Paper Fig. 3) is :mod:`raftdb.simulation.safety`'s question.
+(Paper Fig. 3) is :mod:`raftdb.simulation.checks.safety`'s question.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def handle_heartbeat_response(state: State, message: HeartbeatResponse) -> None:
     progress.recent_active = True
     progress.full = message.full
     if progress.heartbeat_answered():
-        state.nudged[message.sender] = None
+        state.probe_requested[message.sender] = None
     state.reads.answered(message.sender, message.round)
     confirm_reads(state)
 

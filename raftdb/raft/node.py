@@ -166,15 +166,15 @@ class RawNode:
 
     def has_messages(self, *, news: bool = True) -> bool:
         """Whether :meth:`take_messages` has anything."""
-        urgent, has_news = self.outlook()
+        urgent, has_news = self.pending_sends()
         return urgent or (news and has_news)
 
-    def outlook(self) -> tuple[bool, bool]:
+    def pending_sends(self) -> tuple[bool, bool]:
         """Whether ``take_messages(news=False)`` has anything, and whether it holds something back."""
         state = self.state
         if state.role is not Role.LEADER:
             return bool(state.messages), False
-        urgent, news = replication.outlook(state)
+        urgent, news = replication.pending_sends(state)
         return urgent or bool(state.messages), news
 
     def take_messages(self, *, news: bool = True) -> list[Message]:

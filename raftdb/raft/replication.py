@@ -25,7 +25,7 @@ class _Due(Enum):
     COMMIT = 4
 
 
-def outlook(state: State) -> tuple[bool, bool]:
+def pending_sends(state: State) -> tuple[bool, bool]:
     """Say what :func:`flush` would send for this leader; exactly that, or a turn would spin.
 
     :returns: whether there is anything that should not wait, and whether a follower is to be told
@@ -60,7 +60,12 @@ def _unsettled(state: State) -> list[tuple[MemberID, Progress]]:
 
     Seldom any, and it is asked several times in a turn: so this look costs one call for all of them.
     """
-    last, committed, nudged, me = state.log.last_index, state.log.committed, state.nudged, state.id
+    last, committed, probe_requested, me = (
+        state.log.last_index,
+        state.log.committed,
+        state.probe_requested,
+        state.id,
+    )
     return [
         (member, progress)
         for member, progress in state.tracker.progress.items()
@@ -68,7 +73,7 @@ def _unsettled(state: State) -> list[tuple[MemberID, Progress]]:
             progress.next <= last
             or progress.state is not ProgressState.REPLICATE
             or (progress.sent_commit < committed and progress.sent_commit < progress.match)
-            or member in nudged
+            or member in probe_requested
         )
         and member != me
     ]
@@ -107,7 +112,7 @@ def _due(state: State, member: MemberID, progress: Progress) -> _Due:
             if not progress.full and (probing or not progress.inflights.full):
                 return _Due.ENTRIES
         # Where everything is known to agree, there is nothing to find out.
-        if (probing or member in state.nudged) and progress.match < progress.next - 1:
+        if (probing or member in state.probe_requested) and progress.match < progress.next - 1:
             return _Due.EMPTY
     if progress.can_bump_commit(log.committed) and progress.match >= log.first_index - 1:
         return _Due.COMMIT
@@ -142,7 +147,7 @@ def _send_append(state: State, member: MemberID, progress: Progress, *, bytes_ma
     log = state.log
     previous = EntryID(log.term(progress.next - 1), progress.next - 1)
     entries = log.entries(progress.next, log.last_index + 1, bytes_max) if bytes_max else ()
-    state.nudged.pop(member, None)
+    state.probe_requested.pop(member, None)
     state.send(
         AppendEntries(
             sender=state.id,

@@ -74,7 +74,7 @@ class State:
     transferee: MemberID | None
     transfer_elapsed: int
     heartbeat_elapsed: int
-    nudged: dict[MemberID, None]
+    probe_requested: dict[MemberID, None]
     """Who gets an append even if it is empty, to find out what was lost."""
     reads: ReadOnly
     disk_transfer_tried: bool
@@ -99,7 +99,7 @@ class State:
         self.role = Role.FOLLOWER
         self.yielded_to: dict[MemberID, None] = {}
         """To whom this pre-candidate has yielded since it last had a leader [10]."""
-        self.insists = True
+        self.holds_precedence = True
         """Whether this pre-candidate is silent towards lesser ones [10]."""
         self.tracker = Tracker(
             inflight_messages_max=config.inflight_messages_max,
@@ -301,7 +301,7 @@ class State:
         self.uncommitted_bytes = 0
         self.retires_at = 0
         self.transferee = None
-        self.nudged = {}
+        self.probe_requested = {}
         self.disk_transfer_tried = False
         self.unreached = 0
         self.reads = ReadOnly(reads_max=self.config.reads_max)

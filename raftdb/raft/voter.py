@@ -69,7 +69,7 @@ def _answer_pre_vote(state: State, message: PreVote | RequestVote) -> None:
     """
     if state.role is Role.PRE_CANDIDATE:
         mine, theirs = (state.log.last, state.id), (message.last, message.sender)
-        if theirs < mine and message.term == state.term + 1 and state.insists:
+        if theirs < mine and message.term == state.term + 1 and state.holds_precedence:
             return
         if message.sender not in state.yielded_to:
             state.become_follower(state.term, None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from raftdb.errors import LeadershipLost, Overloaded, ShuttingDown
 from raftdb.raft.types import ReadID
-from raftdb.replica.options import Options
+from raftdb.replica.options import ReplicaOptions
 from raftdb.replica.proposals import Proposals
 from raftdb.replica.reads import Reads
 from raftdb.replica.transfers import Transfers
@@ -21,7 +21,7 @@ class Clients:
     """
 
     def __init__(
-        self, read_index: Callable[[], ReadID], options: Options, *, patience_s: float
+        self, read_index: Callable[[], ReadID], options: ReplicaOptions, *, patience_s: float
     ) -> None:
         self.proposals = Proposals(options.tick_s)
         self.reads = Reads(read_index, patience_s=patience_s, granularity_s=options.tick_s)

@@ -10,7 +10,7 @@ MiB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ReplicaOptions:
     """What a Replica is told besides the core's own configuration.
 
     :param tick_s: the length of one of the core's ticks, ``0 < tick_s``

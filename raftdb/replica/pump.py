@@ -35,7 +35,7 @@ a sixth of what its followers do for a write. Later it would be seen too late el
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class PumpParts:
     """What the pump moves things between.
 
     :param soon: has a turn called, once; never before it returns itself
@@ -64,7 +64,7 @@ class Pump:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: PumpParts,
         *,
         crash: Callable[[Failure], None],
         turned: Callable[[], None],
@@ -169,7 +169,7 @@ class Pump:
             self._begin_save()
             self._seen = self._node.standing
             self._turned()
-            urgent, news = self._node.outlook()
+            urgent, news = self._node.pending_sends()
             self._hold_news(held=news and self._running)
             if urgent or self._node.has_applicable():
                 self.wake()

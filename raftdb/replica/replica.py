@@ -32,8 +32,8 @@ from raftdb.replica.failover import Failover
 from raftdb.replica.guard import Guard
 from raftdb.replica.leaderless import Leaderless
 from raftdb.replica.lease import Lease
-from raftdb.replica.options import Options
-from raftdb.replica.pump import Parts, Pump
+from raftdb.replica.options import ReplicaOptions
+from raftdb.replica.pump import Pump, PumpParts
 from raftdb.replica.seams import Soon, StateMachine, Storage, Transport
 from raftdb.replica.snapshots import Snapshots, next_turn
 from raftdb.replica.status import ReplicaStatus
@@ -74,7 +74,7 @@ class Replica:
         storage: Storage,
         transport: Transport,
         machine: StateMachine,
-        options: Options,
+        options: ReplicaOptions,
         crash: Callable[[Failure], None],
         on_role_change: Callable[[Role, MemberID | None, int], None] = lambda *_: None,
         on_loaded: Callable[[], None] = lambda: None,
@@ -108,7 +108,7 @@ class Replica:
             heartbeat_s=config.heartbeat_ticks * options.tick_s,
             campaign=self.campaign,
         )
-        parts = Parts(
+        parts = PumpParts(
             clock=clock,
             soon=soon or partial(clock.callLater, 0),
             node=self._node,

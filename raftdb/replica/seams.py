@@ -1,7 +1,7 @@
 """What a Replica needs from the world: protocols, satisfied without importing this module.
 
-:mod:`raftdb.peer`, :mod:`raftdb.storage` and :mod:`raftdb.machine` fit them by shape;
-:mod:`raftdb.service` and :mod:`raftdb.simulation` plug them together.
+:mod:`raftdb.peer`, :mod:`raftdb.storage` and :mod:`raftdb.state` fit them by shape;
+:mod:`raftdb.node` and :mod:`raftdb.simulation` plug them together.
 """
 
 from __future__ import annotations

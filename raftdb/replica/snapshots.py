@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from raftdb.raft.types import SnapshotMetadata
-from raftdb.replica.options import Options
+from raftdb.replica.options import ReplicaOptions
 from raftdb.replica.seams import SnapshotReader, SnapshotWriter, StateMachine, Storage
 
 LOAD_BYTES = 96 * 1024
@@ -69,7 +69,7 @@ class Snapshots:
         clock: IReactorTime,
         storage: Storage,
         machine: StateMachine,
-        options: Options,
+        options: ReplicaOptions,
         *,
         crash: Callable[[Failure], None],
     ) -> None:

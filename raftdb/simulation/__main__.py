@@ -1,8 +1,8 @@
-"""``python -m raftdb.simulation``; see :mod:`raftdb.simulation.command`."""
+"""``python -m raftdb.simulation``; see :mod:`raftdb.simulation.run.command`."""
 
 import sys
 
-from raftdb.simulation.command import main
+from raftdb.simulation.run.command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -40,15 +40,15 @@ from zope.interface import implementer
 
 from raftdb.client import Client
 from raftdb.client.exchange import CONNECT_TIMEOUT_S, Body
+from raftdb.http.site import make_site
+from raftdb.node.status import NodeStatus, node_status, unready
 from raftdb.raft.types import MemberID
-from raftdb.replica import Options
-from raftdb.service.status import NodeStatus, node_status, unready
+from raftdb.replica import ReplicaOptions
 from raftdb.simulation.clock import NodeClock
-from raftdb.simulation.nemesis import Nemesis
-from raftdb.simulation.node import Machinery, SimulatedNode
-from raftdb.simulation.wired import WiredCluster
-from raftdb.simulation.wired_node import WiredNode
-from raftdb.web.site import make_site
+from raftdb.simulation.faults.nemesis import Nemesis
+from raftdb.simulation.nodes.node import Machinery, SimulatedNode
+from raftdb.simulation.nodes.wired import WiredCluster
+from raftdb.simulation.nodes.wired_node import WiredNode
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class World:
     """
 
     def __init__(self, seed: int, *, nodes: int = 3) -> None:
-        self.cluster = _ServedCluster(seed, NAMES[:nodes], options=Options(), durable=True)
+        self.cluster = _ServedCluster(seed, NAMES[:nodes], options=ReplicaOptions(), durable=True)
         self.clock: IReactorTime = self.cluster.clock
         self._nemesis: Nemesis | None = None
         self._clients = 0
@@ -99,8 +99,8 @@ class World:
         host = host or f"client{self._clients}"
         cluster = self.cluster
         clock = NodeClock(cluster.clock)
-        cluster.cables.attach(host, clock)
-        cluster.cables.know(host)
+        cluster.lossy_streams.attach(host, clock)
+        cluster.lossy_streams.know(host)
         pool = HTTPConnectionPool(clock, persistent=True)
         pool.retryAutomatically = False
         agent = Agent.usingEndpointFactory(clock, _Ways(self, host, clock), pool)
@@ -162,12 +162,12 @@ class World:
         """Let nothing pass between two groups of hosts, nodes or clients; :meth:`heal` ends it."""
         for one in group:
             for other in others:
-                self.cluster.cables.part(one, other)
+                self.cluster.lossy_streams.part(one, other)
 
     def trouble(self, faults: Sequence[str] = TROUBLES, *, interval_s: float = 0.5) -> None:
         """Let things go wrong from now on, by chance, until :meth:`heal`.
 
-        :param faults: which, by the names of :data:`raftdb.simulation.nemesis.FAULTS`
+        :param faults: which, by the names of :data:`raftdb.simulation.faults.nemesis.FAULTS`
         :param interval_s: between two of them, on average
         """
         cluster = self.cluster
@@ -200,9 +200,9 @@ def _as_deferred(awaitable: Awaitable[T]) -> Deferred[T]:
 class _ServedCluster(WiredCluster):
     """Nodes that speak HTTP as well."""
 
-    def make_node(self, member: MemberID, machinery: Machinery) -> SimulatedNode:
+    def make_node(self, member: MemberID, host: Machinery) -> SimulatedNode:
         """Return a founder."""
-        return _ServedNode(self, member, machinery)
+        return _ServedNode(self, member, host)
 
 
 class _ServedNode(WiredNode):
@@ -220,8 +220,10 @@ class _ServedNode(WiredNode):
             super().disconnect()
         else:
             self.died_s = self.cluster.clock.seconds()
-            cables = self.wired.cables
-            cables.vanish(self.name) if silently else cables.kill(self.name, told=False)
+            lossy_streams = self.wired.lossy_streams
+            lossy_streams.vanish(self.name) if silently else lossy_streams.kill(
+                self.name, told=False
+            )
 
     def begin(self) -> None:
         """Take part, and answer clients."""
@@ -235,7 +237,7 @@ class _ServedNode(WiredNode):
             unready=lambda: unready(self.replica, self.machine, patience_s),
         )
         site.startFactory()
-        self.wired.cables.listen(self.name, self.record.http_address, site)
+        self.wired.lossy_streams.listen(self.name, self.record.http_address, site)
 
     def _status(self) -> NodeStatus:
         return node_status(self.replica, self.machine, self.database, self.membership)
@@ -253,7 +255,9 @@ class _Ways:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802  # twisted.web's name
         """Return the way to whoever a URL names."""
         address = f"{uri.host.decode('ascii')}:{uri.port}"
-        return _Patient(self._world.cluster.cables.endpoint(self._host, address), self._clock)
+        return _Patient(
+            self._world.cluster.lossy_streams.endpoint(self._host, address), self._clock
+        )
 
 
 @implementer(IStreamClientEndpoint)

@@ -7,13 +7,13 @@ files byte by byte.
 
 from __future__ import annotations
 
+from raftdb.disk.files import File, FileSystem, Lock
+from raftdb.disk.real_files import RealFileSystem
 from raftdb.storage.directory import DataDirectory
 from raftdb.storage.durable import DurableStorage
-from raftdb.storage.files import File, FileSystem, Lock
 from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits, run_here
-from raftdb.storage.real_files import RealFileSystem
-from raftdb.storage.transfers import (
+from raftdb.storage.snapshot_io import (
     SnapshotReading,
     SnapshotReceiving,
     SnapshotSource,

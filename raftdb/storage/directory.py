@@ -18,12 +18,12 @@ from contextlib import suppress
 
 from twisted.python.failure import Failure
 
+from raftdb.disk.files import FileSystem, Lock
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import ZERO, Entry, HardState
 from raftdb.storage.batch import SALT_BYTES
 from raftdb.storage.durable import DurableStorage
 from raftdb.storage.evidence import check_complete
-from raftdb.storage.files import FileSystem, Lock
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import IDENTITY_NAME, Identity, read_identity, write_identity
 from raftdb.storage.limits import Run, StorageLimits

@@ -14,19 +14,17 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from raftdb.disk.files import Lock
 from raftdb.errors import StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import LogReader, MemoryStorage
 from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
-from raftdb.storage.files import Lock
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import Identity
 from raftdb.storage.limits import Run, StorageLimits
 from raftdb.storage.ownership import check_present
 from raftdb.storage.record import Record
-from raftdb.storage.snapshots import SnapshotStore, snapshot_name
-from raftdb.storage.space import Spare
-from raftdb.storage.transfers import (
+from raftdb.storage.snapshot_io import (
     SnapshotReading,
     SnapshotReceiving,
     SnapshotSource,
@@ -34,6 +32,8 @@ from raftdb.storage.transfers import (
     open_reading,
     open_source,
 )
+from raftdb.storage.snapshots import SnapshotStore, snapshot_name
+from raftdb.storage.space import Spare
 from raftdb.storage.wal import Wal
 
 RECORD_BYTES_MAX = 2048

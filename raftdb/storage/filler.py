@@ -14,8 +14,8 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from raftdb.disk.files import FailedSync
 from raftdb.errors import StorageError
-from raftdb.storage.files import FailedSync
 from raftdb.storage.limits import Run
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from hashlib import blake2b
 
 import msgspec
 
+from raftdb.disk.files import FileSystem
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import MemberID
-from raftdb.storage.files import FileSystem
 from raftdb.storage.segment import ADVICE, Owner
 
 FORMAT = 1

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 
+from raftdb.disk.files import WriteHandle
 from raftdb.errors import InvalidRequest
 from raftdb.storage.batch import SECTOR_BYTES
-from raftdb.storage.files import Door
 from raftdb.storage.segment import HEADER_BYTES
 
 T = TypeVar("T")
@@ -29,15 +29,15 @@ def run_here(work: Callable[[], T], /) -> Deferred[T]:
     return execute(work)
 
 
-class Placed(NamedTuple):
+class PositionedWrite(NamedTuple):
     """Bytes that are to be durable at an offset of an open file."""
 
-    door: Door
+    door: WriteHandle
     offset: int
     content: bytes
 
 
-class InHalves:
+class SplitWrite:
     """Work that is one write and one sync, for those who need no thread to have them done.
 
     Called, it does everything, and blocks. Otherwise :meth:`begin` is asked for what to write, and
@@ -53,7 +53,7 @@ class InHalves:
         """How much there is to write, before anything is prepared."""
         raise NotImplementedError
 
-    def begin(self) -> Placed | None:
+    def begin(self) -> PositionedWrite | None:
         """Return what is to be durable, or None where that is not all there is to do."""
         raise NotImplementedError
 

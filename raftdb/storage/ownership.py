@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from raftdb.disk.files import FileSystem
 from raftdb.errors import StorageError
-from raftdb.storage.files import FileSystem
 from raftdb.storage.identity import PART_NAME, is_part
 from raftdb.storage.segment import HEADER_BYTES, may_be_segment
 

@@ -70,7 +70,7 @@ def encode_record(record: Record) -> bytes:
     )
 
 
-class Parts(NamedTuple):
+class RecordParts(NamedTuple):
     """The encoded parts of a record, each empty where there is none."""
 
     hard_state: bytes
@@ -78,7 +78,7 @@ class Parts(NamedTuple):
     entries: bytes
 
 
-def split_record(payload: bytes) -> Parts:
+def split_record(payload: bytes) -> RecordParts:
     """Return the parts of a record as they are.
 
     :raises RemoteProtocolError: where the payload is not a record; its checksum was right, so
@@ -96,7 +96,7 @@ def split_record(payload: bytes) -> Parts:
         at += 4 + length
     except StructError as error:
         raise RemoteProtocolError("a record is cut off") from error
-    return Parts(hard_state, snapshot, payload[at:])
+    return RecordParts(hard_state, snapshot, payload[at:])
 
 
 def decode_record(payload: bytes) -> Record:

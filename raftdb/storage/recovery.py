@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from raftdb.codec import decode_entries, decode_hard_state, decode_snapshot_metadata
+from raftdb.disk.files import File, FileSystem
 from raftdb.errors import Corrupt, RemoteProtocolError, StorageError
 from raftdb.storage.batch import FORMAT, Kind, Place, read_header, read_payload
-from raftdb.storage.files import File, FileSystem
 from raftdb.storage.filler import passes
 from raftdb.storage.limits import StorageLimits
 from raftdb.storage.record import Record, split_record

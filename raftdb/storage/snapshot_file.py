@@ -19,10 +19,10 @@ from struct import Struct
 from typing import NamedTuple
 
 from raftdb.codec import decode_snapshot_metadata, encode_snapshot_metadata
+from raftdb.disk.files import File
 from raftdb.errors import Corrupt, LocalProtocolError, RemoteProtocolError, StorageError
 from raftdb.raft.types import SnapshotMetadata
 from raftdb.storage.batch import DIGEST_BYTES
-from raftdb.storage.files import File
 from raftdb.storage.limits import StorageLimits
 from raftdb.storage.segment import ADVICE
 

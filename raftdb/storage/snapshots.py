@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from raftdb.disk.files import File, FileSystem
 from raftdb.errors import Compacted, StorageError
 from raftdb.raft.types import EntryID, SnapshotMetadata
-from raftdb.storage.files import File, FileSystem
 from raftdb.storage.filler import Filler
 from raftdb.storage.limits import StorageLimits
 from raftdb.storage.ownership import is_snapshot_file

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from raftdb.storage.files import File, FileSystem
+from raftdb.disk.files import File, FileSystem
 from raftdb.storage.limits import StorageLimits
 from raftdb.storage.segment import (
     HEADER_BYTES,

@@ -5,7 +5,7 @@ its place, begins a segment where the batch does not fit, and knows what room is
 without waiting. What it returns is *work*, a callable for the writer thread, which alone touches
 the current file and the chain of digests. Pieces of work run in the order they were planned, each
 after the end of the one before; where one is a write and a sync only, the writer may have them done
-by somebody else, without its thread (:class:`~raftdb.storage.limits.InHalves`).
+by somebody else, without its thread (:class:`~raftdb.storage.limits.SplitWrite`).
 
 After the first failure nothing is written any more, for after a failed fsync nobody knows what the
 disk holds: a second fsync that succeeds proves nothing. The process has to end.
@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
+from raftdb.disk.files import FileSystem, WriteHandle
 from raftdb.errors import StorageError
 from raftdb.storage.batch import SALT_BYTES, Kind, Place, encode, extent_for
-from raftdb.storage.files import Door, FileSystem
-from raftdb.storage.limits import InHalves, Placed, StorageLimits
+from raftdb.storage.limits import PositionedWrite, SplitWrite, StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
 from raftdb.storage.segment import HEADER_BYTES, SegmentHeader, segment_name, spare_name
@@ -46,7 +46,7 @@ class _Batch(NamedTuple):
     spare: Spare | None
 
 
-class Append(InHalves):
+class Append(SplitWrite):
     """The work that makes one batch durable."""
 
     def __init__(self, wal: Wal, batch: _Batch) -> None:
@@ -63,13 +63,13 @@ class Append(InHalves):
         """Of the batch in the file."""
         return self._batch.extent
 
-    def begin(self) -> Placed | None:
+    def begin(self) -> PositionedWrite | None:
         """Return its bytes and their place, unless a segment has to be begun for it."""
         door = self._wal.door
         if self._batch.begins is not None or door is None:
             return None
         content, self._digest = self._wal.encode(self._batch)
-        return Placed(door, self._batch.place.offset, content)
+        return PositionedWrite(door, self._batch.place.offset, content)
 
     def end(self, error: OSError | None) -> None:
         """Go on behind it, or never again; raises :class:`StorageError` then."""
@@ -253,7 +253,7 @@ class Wal:
     # -- the writer's side --
 
     @property
-    def door(self) -> Door | None:
+    def door(self) -> WriteHandle | None:
         """Of the current file, where others may write it; None after a failure, too."""
         return None if self._failed else self._file.door
 

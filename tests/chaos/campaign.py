@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from raftdb.simulation.linearizability import check
+from raftdb.simulation.checks.linearizability import check
 from tests.chaos.clients import Load
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.netlab import Lab

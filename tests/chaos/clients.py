@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from raftdb.simulation.history import Action, History, Read, Result, Write
+from raftdb.simulation.checks.history import Action, History, Read, Result, Write
 
 TIMEOUT_S = 1.0
 PAUSE_S = 0.03

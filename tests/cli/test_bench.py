@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from raftdb.cli.bench import PER_CLIENT, Bench, Plan, write_json, write_table
 from raftdb.cli.main import main
-from raftdb.cli.story import Story
+from raftdb.cli.steps import Story
 from raftdb.client.client import Level
 from raftdb.errors import NoLeader, Timeout
 

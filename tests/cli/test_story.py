@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import StringIO
 
 from raftdb.cli.demo import dictionary
-from raftdb.cli.story import Story
+from raftdb.cli.steps import Story
 
 
 class TestStory:

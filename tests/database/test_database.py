@@ -8,12 +8,12 @@ from twisted.python.failure import Failure
 
 from raftdb.database import Level
 from raftdb.errors import Compacted, InvalidRequest, NoLeader, NotLeader, TooLarge
-from raftdb.kv.commands import Absent, ModRevisionIs, SetRetention, encode_command
-from raftdb.kv.values import CompareAndSwapResult, DeleteResult, PutResult, Retention
-from raftdb.machine import Machine, Session, encode_envelope
-from raftdb.members import Invite
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.state import Machine, Session, encode_envelope
+from raftdb.state.kv.commands import Absent, ModRevisionIs, SetRetention, encode_command
+from raftdb.state.kv.values import CompareAndSwapResult, DeleteResult, PutResult, Retention
+from raftdb.state.members import Invite
 
 
 def error_of(deferred: Deferred[Any]) -> BaseException:

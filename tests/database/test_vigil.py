@@ -9,12 +9,12 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from raftdb.errors import RemoteProtocolError
-from raftdb.kv.commands import Put
-from raftdb.machine import Attestation, Machine, encode_attestation
-from raftdb.machine.comparison import CHECKPOINTS_KEPT, Comparison, decode_attestation
 from raftdb.raft.types import MemberID
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import CHECKPOINT_INTERVAL
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import CHECKPOINT_INTERVAL
+from raftdb.state import Machine, StateHash, encode_state_hash
+from raftdb.state.hash_check import CHECKPOINTS_KEPT, HashCheck, decode_state_hash
+from raftdb.state.kv.commands import Put
 
 ANNA = MemberID("anna", 7)
 
@@ -58,9 +58,9 @@ class TestReplicasThatAreTheSame:
         """Every node says up to where it was compared."""
         write(cluster, 3 * CHECKPOINT_INTERVAL)
         for node in cluster.nodes.values():
-            comparison = node.machine.comparison
-            assert comparison.agreed_index >= 3 * CHECKPOINT_INTERVAL
-            assert comparison.difference is None
+            hash_check = node.machine.hash_check
+            assert hash_check.agreed_index >= 3 * CHECKPOINT_INTERVAL
+            assert hash_check.difference is None
         assert told == []
 
     def test_are_compared_once(self, cluster: Cluster) -> None:
@@ -85,7 +85,7 @@ class TestAReplicaThatDiffers:
         monkeypatch.setattr(cluster, "check", lambda _: None)  # it would find it first
         write(cluster, 3 * CHECKPOINT_INTERVAL)
         assert cluster.leader is not None
-        difference = wrong.machine.comparison.difference
+        difference = wrong.machine.hash_check.difference
         assert difference is not None
         assert difference.index in range(0, 4 * CHECKPOINT_INTERVAL, CHECKPOINT_INTERVAL)
         assert difference.ours != difference.theirs
@@ -93,18 +93,18 @@ class TestAReplicaThatDiffers:
         assert len(told) == 1
         assert f"the state of {wrong.member} hashes to {difference.ours:032x}" in told[0]
         right = [node for node in cluster.nodes.values() if node is not wrong]
-        assert [node.machine.comparison.difference for node in right] == [None, None]
+        assert [node.machine.hash_check.difference for node in right] == [None, None]
 
     def test_changes_nothing_that_is_replicated(self, cluster: Cluster) -> None:
         """Who finds a difference has the same state afterwards as who does not."""
         leader = cluster.leader
         assert leader is not None
         write(cluster, CHECKPOINT_INTERVAL)
-        body = encode_attestation(Attestation(CHECKPOINT_INTERVAL, 1, ANNA))
-        cluster.result(leader.database._propose(Machine.COMPARISON, body, None, 5.0))  # a liar
+        body = encode_state_hash(StateHash(CHECKPOINT_INTERVAL, 1, ANNA))
+        cluster.result(leader.database._propose(Machine.HASH_CHECK, body, None, 5.0))  # a liar
         write(cluster, 1)
         for node in cluster.nodes.values():
-            assert node.machine.comparison.difference is not None
+            assert node.machine.hash_check.difference is not None
         assert len({node.machine.state_hash for node in cluster.nodes.values()}) == 1
 
 
@@ -113,33 +113,33 @@ class TestComparison:
 
     def test_what_is_no_longer_kept_is_not_compared(self) -> None:
         """A node far ahead of a late attestation neither agrees nor differs."""
-        comparison = Comparison(interval=1)
+        hash_check = HashCheck(interval=1)
         for index in range(1, CHECKPOINTS_KEPT + 2):
-            comparison.keep(index, index)
-        comparison.hear(Attestation(1, 77, ANNA))
-        assert comparison.difference is None
-        assert comparison.agreed_index == 0
-        comparison.hear(Attestation(2, 77, ANNA))
-        assert comparison.difference is not None
+            hash_check.keep(index, index)
+        hash_check.hear(StateHash(1, 77, ANNA))
+        assert hash_check.difference is None
+        assert hash_check.agreed_index == 0
+        hash_check.hear(StateHash(2, 77, ANNA))
+        assert hash_check.difference is not None
 
     def test_the_first_difference_stays(self) -> None:
         """It is nearest to the cause."""
-        comparison = Comparison(interval=1)
-        comparison.keep(1, 10)
-        comparison.keep(2, 20)
-        comparison.hear(Attestation(1, 11, ANNA))
-        comparison.hear(Attestation(2, 21, ANNA))
-        assert comparison.difference is not None
-        assert comparison.difference.index == 1
+        hash_check = HashCheck(interval=1)
+        hash_check.keep(1, 10)
+        hash_check.keep(2, 20)
+        hash_check.hear(StateHash(1, 11, ANNA))
+        hash_check.hear(StateHash(2, 21, ANNA))
+        assert hash_check.difference is not None
+        assert hash_check.difference.index == 1
 
     def test_a_attestation_survives_its_bytes(self) -> None:
         """And a golden vector of format 1."""
-        attestation = Attestation(2_048, 2**128 - 1, ANNA)
-        assert decode_attestation(encode_attestation(attestation)) == attestation
-        assert encode_attestation(attestation).hex().startswith("010000000000000800" + "ff" * 16)
+        witnessed = StateHash(2_048, 2**128 - 1, ANNA)
+        assert decode_state_hash(encode_state_hash(witnessed)) == witnessed
+        assert encode_state_hash(witnessed).hex().startswith("010000000000000800" + "ff" * 16)
 
     @pytest.mark.parametrize("body", [b"", b"\x01" * 24, b"\x02" + bytes(60), b"\x01" + bytes(24)])
     def test_a_attestation_that_cannot_be_read(self, body: bytes) -> None:
         """Is refused by name; the machine stops the node as for every unknown command."""
         with pytest.raises(RemoteProtocolError):
-            decode_attestation(body)
+            decode_state_hash(body)

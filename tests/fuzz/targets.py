@@ -16,9 +16,19 @@ from typing import NamedTuple
 
 from raftdb import codec
 from raftdb.errors import Corrupt, InvalidRequest, RemoteProtocolError, StorageError
-from raftdb.kv.commands import Absent, CompareAndSwap, Delete, Put, decode_command, encode_command
-from raftdb.kv.values import decode_result, decode_version
-from raftdb.machine import (
+from raftdb.http.limits import Limits
+from raftdb.membership.wire import decode_join_answer, decode_join_request
+from raftdb.raft.messages import AppendEntries, Heartbeat
+from raftdb.raft.types import Entry, EntryID, MemberID
+from raftdb.simulation.disk.lossy_disk import LossyDisk
+from raftdb.simulation.disk.storage_fixture import (
+    IDENTITY,
+    StorageFixture,
+    entries_of,
+    fill_log,
+    save,
+)
+from raftdb.state import (
     Machine,
     RegisterSession,
     ReplicatedState,
@@ -26,22 +36,25 @@ from raftdb.machine import (
     encode_envelope,
     encode_sessions_command,
 )
-from raftdb.machine.comparison import decode_attestation
-from raftdb.machine.envelope import decode_envelope
-from raftdb.machine.sessions import decode_sessions_command
-from raftdb.members import InitCluster, encode_members_command
-from raftdb.members.commands import decode_members_command
-from raftdb.members.records import decode_context
-from raftdb.membership.wire import decode_join_answer, decode_join_request
-from raftdb.raft.messages import AppendEntries, Heartbeat
-from raftdb.raft.types import Entry, EntryID, MemberID
-from raftdb.simulation.disk import LossyDisk
-from raftdb.simulation.workbench import IDENTITY, Workbench, entries_of, fill_log, save
+from raftdb.state.envelope import decode_envelope
+from raftdb.state.hash_check import decode_state_hash
+from raftdb.state.kv.commands import (
+    Absent,
+    CompareAndSwap,
+    Delete,
+    Put,
+    decode_command,
+    encode_command,
+)
+from raftdb.state.kv.values import decode_result, decode_version
+from raftdb.state.members import InitCluster, encode_members_command
+from raftdb.state.members.commands import decode_members_command
+from raftdb.state.members.records import decode_context
+from raftdb.state.sessions import decode_sessions_command
 from raftdb.storage.recovery import read_log
-from raftdb.web.limits import Limits
+from tests.http.conftest import Served
+from tests.http.test_http_fuzz import settle, sorted_heads
 from tests.peer.conftest import Caller, Town
-from tests.web.conftest import Served
-from tests.web.test_http_fuzz import settle, sorted_heads
 
 KEPT = Path(__file__).with_name("kept")
 """Bytes that found a bug once, one directory per target."""
@@ -104,7 +117,7 @@ _DECODERS: tuple[Callable[[bytes], object], ...] = (
     decode_members_command,
     decode_context,
     decode_sessions_command,
-    decode_attestation,
+    decode_state_hash,
     decode_result,
     decode_version,
     decode_join_request,
@@ -218,7 +231,7 @@ class _Log(NamedTuple):
 
 @cache
 def _log() -> _Log:
-    bench = Workbench(Random(3))
+    bench = StorageFixture(Random(3))
     storage = bench.begin()
     fill_log(storage, 1, 6)
     path = bench.segments()[-1]
@@ -230,7 +243,7 @@ def _log() -> _Log:
 
 
 def _survivors(disk: LossyDisk) -> tuple[Entry, ...]:
-    return tuple(read_log(disk, f"{Workbench.path}/wal", IDENTITY.owner).replay.entries)
+    return tuple(read_log(disk, f"{StorageFixture.path}/wal", IDENTITY.owner).replay.entries)
 
 
 def recover(data: bytes) -> None:

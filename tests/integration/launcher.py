@@ -15,9 +15,9 @@ from collections import Counter
 
 from twisted.scripts.twistd import run
 
-from raftdb.service import node
-from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.real_files import RealFileSystem
+from raftdb.disk.failpoints import FailpointFileSystem
+from raftdb.disk.real_files import RealFileSystem
+from raftdb.node import service
 
 _kill_at, _, _count = os.environ.get("RAFTDB_TEST_KILL_AT", "").rpartition(":")
 _hang_while = os.environ.get("RAFTDB_TEST_HANG_WHILE", "")
@@ -38,7 +38,7 @@ def failpoint(step: str) -> None:
             time.sleep(0.02)
 
 
-vars(node)["RealFileSystem"] = lambda **options: FailpointFileSystem(
+vars(service)["RealFileSystem"] = lambda **options: FailpointFileSystem(
     RealFileSystem(**options), failpoint
 )
 sys.argv[0] = "twistd"

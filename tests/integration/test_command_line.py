@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 
-from raftdb.cli.ledger import Ledger
+from raftdb.cli.acknowledged import Ledger
 from raftdb.client import Client
 
 if TYPE_CHECKING:

@@ -9,8 +9,13 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from raftdb.duties.autopilot import Autopilot
 from raftdb.errors import JoinRefused, MembershipBusy, NoLeader, NotLeader, ProposalDropped
-from raftdb.members import (
+from raftdb.membership import JoinAnswer, JoinRequest, Membership, Proposer, ProposerOptions
+from raftdb.raft import confchange
+from raftdb.raft.ready import PeerStatus, Status
+from raftdb.raft.types import ZERO, ConfChange, HardState, MemberID, Role
+from raftdb.state.members import (
     InitCluster,
     Member,
     MembersCommand,
@@ -20,10 +25,6 @@ from raftdb.members import (
     encode_context,
     encode_members_command,
 )
-from raftdb.membership import Agreement, Caretaker, JoinAnswer, JoinRequest, Membership, Options
-from raftdb.raft import confchange
-from raftdb.raft.ready import PeerStatus, Status
-from raftdb.raft.types import ZERO, ConfChange, HardState, MemberID, Role
 
 CLUSTER_ID = 77
 
@@ -159,16 +160,16 @@ class Fixture:
         self.directory = RecordingDirectory()
         self.removed: list[bool] = []
         self.own = record("node01", 1)
-        self.agreement = Agreement(
+        self.agreement = Proposer(
             self.clock,
             self.group,
             lambda: self.group.table,
             own=self.own,
             envelope=self.envelope,
-            options=Options(),
+            options=ProposerOptions(),
         )
         self.membership = Membership(self.agreement, self.require_leader)
-        self.caretaker = Caretaker(
+        self.autopilot = Autopilot(
             self.clock,
             self.agreement,
             self.membership,
@@ -177,7 +178,7 @@ class Fixture:
         )
         self.group.table.apply(InitCluster(CLUSTER_ID), time_ms=0)
         self.voter(self.own)
-        self.caretaker.start()
+        self.autopilot.start()
 
     def envelope(self, command: MembersCommand) -> bytes:
         return encode_members_command(command)
@@ -206,7 +207,7 @@ class Fixture:
     def own_supports(self, level: int) -> None:
         """Let this node support a higher feature level."""
         own = msgspec.structs.replace(self.own, feature_max=level)
-        self.agreement.own = self.caretaker._sightings._own = own
+        self.agreement.own = self.autopilot._reported_addresses._own = own
         self.group.table.apply(UpdateMember(own), time_ms=0)
 
     def follow(self, leader: Member) -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from raftdb.membership.contacts import Contacts
+from raftdb.membership.liveness import MemberLiveness
 from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Status
 from raftdb.raft.types import MemberID
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 B = member("b")
 PATIENCE_S = 0.8
@@ -23,7 +23,7 @@ class TestAChangeOfLeader:
     def setup_method(self) -> None:
         self.network = Network(3)
         self.network.elect("a")
-        self.contacts = Contacts(PATIENCE_S)
+        self.contacts = MemberLiveness(PATIENCE_S)
 
     def again(self) -> None:
         """Somebody else leads, unseen by any sample, and then a again."""

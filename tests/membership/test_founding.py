@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from raftdb.machine import Machine, ReplicatedState, encode_envelope
-from raftdb.members import Member, MembersCommand, encode_members_command
 from raftdb.membership import claimed, founding_batch
 from raftdb.raft import confchange
 from raftdb.raft.types import ConfState, MemberID
+from raftdb.state import Machine, ReplicatedState, encode_envelope
+from raftdb.state.members import Member, MembersCommand, encode_members_command
 
 FOUNDER = Member(MemberID("node01", 1), "a:8089", "a:8091")
 

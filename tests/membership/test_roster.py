@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from raftdb.duties.autopilot import FAREWELL_S
 from raftdb.errors import (
     ConfChangeError,
     InvalidRequest,
@@ -18,8 +19,7 @@ from raftdb.errors import (
     NoLeader,
     NotLeader,
 )
-from raftdb.membership import JoinAnswer, KnownMember, Sighting
-from raftdb.membership.caretaker import FAREWELL_S
+from raftdb.membership import JoinAnswer, KnownMember, ReportedAddress
 from raftdb.membership.decisions import MEMBERS_MAX
 from raftdb.raft.types import ConfState, EntryID, MemberID, Role
 
@@ -294,8 +294,8 @@ class TestPromotion:
     def test_after_a_stop_nothing_is_looked_after(self, node: Fixture) -> None:
         """The node hands over and closes; a change now would be lost half-way."""
         node.membership.add(node.request_of(node.record("node02", 2)))
-        node.caretaker.stop()
-        node.caretaker.stop()
+        node.autopilot.stop()
+        node.autopilot.stop()
         node.wait(0.5)
         assert node.group.table.conf_state.voters == (node.own.id,)
         assert node.clock.getDelayedCalls() == []
@@ -464,14 +464,14 @@ class TestRemoval:
 class TestNewAddresses:
     """A node that comes back elsewhere is found again."""
 
-    def moved(self, node: Fixture) -> Sighting:
+    def moved(self, node: Fixture) -> ReportedAddress:
         node.voter(node.record("node02", 2))
-        return Sighting(77, node.record("node02", 2, host="elsewhere"))
+        return ReportedAddress(77, node.record("node02", 2, host="elsewhere"))
 
     def test_the_leader_records_what_a_hello_said(self, node: Fixture) -> None:
         """Everybody learns it from the log."""
         sighting = self.moved(node)
-        node.caretaker.seen(sighting)
+        node.autopilot.seen(sighting)
         node.wait(0.2)
         assert node.group.table.get(sighting.record.id) == sighting.record
 
@@ -481,7 +481,7 @@ class TestNewAddresses:
         leader = node.record("node03", 3)
         node.voter(leader)
         node.follow(leader)
-        node.caretaker.seen(sighting)
+        node.autopilot.seen(sighting)
         node.wait(0.9)
         assert node.directory.asked == [
             (leader.http_address, node.request_of(sighting.record, cluster_id=77))
@@ -500,14 +500,14 @@ class TestNewAddresses:
         """Neither another cluster's node nor another incarnation moves a member."""
         self.moved(node)
         other = node.record("node02", incarnation, host="evil")
-        node.caretaker.seen(Sighting(77 if incarnation == 22 else 78, other))
+        node.autopilot.seen(ReportedAddress(77 if incarnation == 22 else 78, other))
         node.wait(1.0)
         assert node.group.table.members[-1].raft_address == "node02:8089"
 
     def test_nobody_moves_a_node_but_itself(self, node: Fixture) -> None:
         """A copy of its directory claims its name and lives elsewhere [29]."""
         commit = node.group.commit
-        node.caretaker.seen(Sighting(77, node.record("node01", 1, host="evil")))
+        node.autopilot.seen(ReportedAddress(77, node.record("node01", 1, host="evil")))
         node.wait(1.0)
         assert node.group.commit == commit
 
@@ -519,7 +519,7 @@ class TestInvitations:
         """It becomes a learner like any other."""
         node.membership.invite("node02", "node02:8089", "node02:8091")
         new = node.record("node02", 2)
-        node.caretaker.seen(Sighting(77, new))
+        node.autopilot.seen(ReportedAddress(77, new))
         node.wait(0.2)
         assert new.id in node.group.table.conf_state.members
         assert node.group.table.invitation("node02") is None
@@ -543,12 +543,12 @@ class TestInvitations:
         node.voter(old)
         node.membership.remove("node02")
         node.membership.invite("node02", "node02:8089", "node02:8091")
-        node.caretaker.seen(Sighting(77, old))
-        assert node.caretaker._sightings.news(node.group.table) is None
+        node.autopilot.seen(ReportedAddress(77, old))
+        assert node.autopilot._reported_addresses.news(node.group.table) is None
 
     def test_an_uninvited_hello_changes_nothing(self, node: Fixture) -> None:
         """Knowing the cluster's id is not enough."""
-        node.caretaker.seen(Sighting(77, node.record("node02", 2)))
+        node.autopilot.seen(ReportedAddress(77, node.record("node02", 2)))
         node.wait(1.0)
         assert node.group.table.conf_state.members == (node.own.id,)
 

@@ -17,14 +17,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from raftdb.errors import Compacted
-from raftdb.peer.hello import HelloFacts, HelloRefused, Kind, LocalMember, Refusal
+from raftdb.node.peer_setup import check_names
+from raftdb.peer.handshake import HelloFacts, HelloRefused, Kind, LocalMember, Refusal
 from raftdb.peer.limits import PeerLimits
 from raftdb.peer.protocol import PeerConnection
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.messages import AppendEntries, Heartbeat, InstallSnapshot, Message
 from raftdb.raft.types import Entry, EntryID, MemberID, SnapshotMetadata
-from raftdb.service.wire import check_names
-from raftdb.simulation.wires import Wires
+from raftdb.simulation.network.streams import Streams
 
 CLUSTER = 0xC1
 STEP_S = 0.001
@@ -197,7 +197,7 @@ class Town:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.wires = Wires(self.clock)
+        self.wires = Streams(self.clock)
         self.limits = PeerLimits()
         self.stations: dict[str, Station] = {}
         self._boots = 0

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import LogLevel
 from twisted.protocols.amp import AmpBox
 
-from raftdb.peer.hello import Refusal
+from raftdb.peer.handshake import Refusal
 from raftdb.raft.types import MemberID
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import MemoryReactorClock
 
 from raftdb.peer.dialer import Dialer
-from raftdb.peer.hello import Kind
+from raftdb.peer.handshake import Kind
 from raftdb.peer.limits import PeerLimits
 from raftdb.raft.types import MemberID
 

@@ -9,7 +9,7 @@ import pytest
 from twisted.logger import LogLevel
 
 from raftdb.errors import InvalidRequest
-from raftdb.peer.hello import Kind, LocalMember, Refusal
+from raftdb.peer.handshake import Kind, LocalMember, Refusal
 from raftdb.raft.types import MemberID
 
 if TYPE_CHECKING:

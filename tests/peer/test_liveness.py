@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.protocols.amp import AmpBox
 
 from raftdb.errors import Overloaded
-from raftdb.peer.hello import Kind
-from raftdb.peer.pulse import Pulse
+from raftdb.peer.handshake import Kind
+from raftdb.peer.keepalive import Keepalive
 from raftdb.raft.messages import AppendEntries, Heartbeat
 from raftdb.raft.types import MemberID
 from tests.peer.test_strangers import deliver
@@ -217,7 +217,7 @@ class TestPulse:
             pings.append(Deferred())
             return pings[-1]
 
-        pulse = Pulse(
+        pulse = Keepalive(
             clock,
             idle_s=0.1,
             patience_s=0.2,
@@ -253,7 +253,7 @@ class TestPulse:
             pings.append(None)
             return Deferred()
 
-        pulse = Pulse(
+        pulse = Keepalive(
             clock,
             idle_s=0.1,
             patience_s=0.2,
@@ -309,7 +309,7 @@ class TestPulse:
 
     def pulse(
         self, clock: Clock, ping: Callable[[], Deferred[dict[str, object]]], **changed: Any
-    ) -> Pulse:
+    ) -> Keepalive:
         usual: dict[str, Any] = {
             "idle_s": 0.1,
             "patience_s": 0.2,
@@ -317,13 +317,13 @@ class TestPulse:
             "is_blocked": lambda: False,
             "dead": lambda: None,
         }
-        return Pulse(clock, ping=ping, **(usual | changed))
+        return Keepalive(clock, ping=ping, **(usual | changed))
 
     def deaths_under_traffic(self, *, progress_counts: bool) -> int:
         """Count deaths where a Ping stays unanswered while other bytes keep coming."""
         clock = Clock()
-        deaths: list[Pulse] = []
-        pulse = Pulse(
+        deaths: list[Keepalive] = []
+        pulse = Keepalive(
             clock,
             idle_s=0.1,
             patience_s=0.2,
@@ -341,8 +341,8 @@ class TestPulse:
     def test_silence_is_death_once(self) -> None:
         """An unanswered Ping is reported once."""
         clock = Clock()
-        deaths: list[Pulse] = []
-        pulse = Pulse(
+        deaths: list[Keepalive] = []
+        pulse = Keepalive(
             clock,
             idle_s=0.1,
             patience_s=0.2,

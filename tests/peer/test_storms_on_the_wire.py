@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.logger import LogLevel
 
-from raftdb.peer.hello import Kind
+from raftdb.peer.handshake import Kind
 
 if TYPE_CHECKING:
     from twisted.logger import LogEvent

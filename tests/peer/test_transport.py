@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from raftdb.codec import encode_messages
 from raftdb.errors import RemoteProtocolError
 from raftdb.peer.commands import deliver_box
-from raftdb.peer.hello import Kind
+from raftdb.peer.handshake import Kind
 from raftdb.peer.journal import Journal
 from raftdb.raft.messages import AppendEntries
 from raftdb.raft.types import EntryID, MemberID

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from raftdb.peer.hello import Refusal
+from raftdb.peer.handshake import Refusal
 from raftdb.peer.journal import STRANGERS_MAX, STRANGERS_S
 from raftdb.raft.types import MemberID
 from tests.peer.test_answers import box, dial

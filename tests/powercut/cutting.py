@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raftdb.errors import RaftDBError
-from raftdb.simulation.workbench import log_of
+from raftdb.simulation.disk.storage_fixture import log_of
 from raftdb.storage import DataDirectory, RealFileSystem, run_here
 from tests.powercut.journal import Event
 from tests.powercut.saving import LIMITS, Saved, value

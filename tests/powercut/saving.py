@@ -19,13 +19,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.task import react
 
+from raftdb.disk.buffered_file import RealFile
+from raftdb.disk.threads import WorkThread
+from raftdb.disk.writer import Writer
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import HardState
-from raftdb.service.writer import Writer
-from raftdb.simulation.workbench import IDENTITY, entries_of
+from raftdb.simulation.disk.storage_fixture import IDENTITY, entries_of
 from raftdb.storage import DataDirectory, RealFileSystem, StorageLimits
-from raftdb.storage.real_file import RealFile
-from raftdb.threads import WorkThread
 
 LIMITS = StorageLimits(
     segment_bytes=128 * 1024, spare_segments=2, reserve_bytes=4096, free_bytes_min=0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdb.simulation.workbench import IDENTITY, entries_of, outcome, save
+from raftdb.simulation.disk.storage_fixture import IDENTITY, entries_of, outcome, save
 from raftdb.storage import DataDirectory, RealFileSystem, run_here
 from tests.powercut.__main__ import why_impossible
 from tests.powercut.cutting import SECTOR_BYTES, Bench, Cut, Kind, Verdict, draw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, Role
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 
 class TestThreeNodes:

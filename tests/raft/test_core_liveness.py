@@ -15,7 +15,7 @@ import pytest
 from raftdb.errors import RaftDBError
 from raftdb.raft.messages import Message
 from raftdb.raft.types import Role
-from raftdb.simulation.network import Network
+from raftdb.simulation.cores.network import Network
 
 SEEDS = int(os.environ.get("RAFTDB_STORMS", "40"))
 WAYS = ("deaf", "mute", "hung", "flapping", "dead", "half", "bouncing", "stale", "full")

@@ -43,7 +43,7 @@ from raftdb.raft.types import (
     Role,
     SnapshotMetadata,
 )
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 A, B, C = member("a"), member("b"), member("c")
 VOTERS = ConfState(voters=(A, B, C))
@@ -509,7 +509,7 @@ class TestOutputs:
                 node.step(AppendEntriesResponse(follower, A, node.term, entry.index))
         assert node.commit == entry.index
         assert node.has_messages()
-        assert node.outlook() == (False, True)
+        assert node.pending_sends() == (False, True)
         assert not node.has_messages(news=False)
         assert node.take_messages(news=False) == []
         node.propose(b"z")
@@ -519,7 +519,7 @@ class TestOutputs:
             if isinstance(each, AppendEntries)
         ]
         assert told == [(entry.index, 1)] * 2
-        assert node.outlook() == (False, False)
+        assert node.pending_sends() == (False, False)
 
     def test_e_a_follower_too(self) -> None:
         """(e) Others' disks do not help after a crash of all."""

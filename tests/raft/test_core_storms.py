@@ -25,15 +25,15 @@ from raftdb.raft.types import (
     Role,
     Transition,
 )
-from raftdb.simulation.network import Network, Options, Peer, member
+from raftdb.simulation.cores.network import Network, NetworkOptions, Peer, member
 
 STORMS = int(os.environ.get("RAFTDB_STORMS", "25"))
 STEPS = 1_500
 SETTINGS = (
-    Options(),
-    Options(pre_vote=False),
-    Options(check_quorum=False),
-    Options(append_bytes_max=70, inflight_messages_max=2, apply_bytes_max=70),
+    NetworkOptions(),
+    NetworkOptions(pre_vote=False),
+    NetworkOptions(check_quorum=False),
+    NetworkOptions(append_bytes_max=70, inflight_messages_max=2, apply_bytes_max=70),
 )
 
 

@@ -23,7 +23,7 @@ from raftdb.raft.types import (
     ReadID,
     SnapshotMetadata,
 )
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 A, B, C = map(member, "abc")
 CONF = ConfState(voters=(A, B, C))

@@ -23,8 +23,8 @@ from raftdb.raft.types import (
     ReadState,
     Role,
 )
-from raftdb.simulation.network import Network, member
-from raftdb.simulation.safety import Safety
+from raftdb.simulation.checks.safety import Safety
+from raftdb.simulation.cores.network import Network, member
 
 A, B, C = member("a"), member("b"), member("c")
 

@@ -16,10 +16,10 @@ from raftdb.raft.messages import (
     RequestVoteResponse,
 )
 from raftdb.raft.types import ZERO, EntryID, Role
-from raftdb.simulation.network import Network, Options, member
+from raftdb.simulation.cores.network import Network, NetworkOptions, member
 
 A, B, C = member("a"), member("b"), member("c")
-PLAIN = Options(pre_vote=False, check_quorum=False)
+PLAIN = NetworkOptions(pre_vote=False, check_quorum=False)
 """The paper's Raft, without the thesis's additions."""
 
 

@@ -37,10 +37,10 @@ from raftdb.raft.types import (
     SnapshotMetadata,
     Transition,
 )
-from raftdb.simulation.network import Network, Options, member
+from raftdb.simulation.cores.network import Network, NetworkOptions, member
 
 A, B, C, D, E = map(member, "abcde")
-PLAIN = Options(pre_vote=False, check_quorum=False)
+PLAIN = NetworkOptions(pre_vote=False, check_quorum=False)
 
 
 def _change(text: str, transition: Transition = Transition.AUTO) -> ConfChange:

@@ -10,10 +10,10 @@ import pytest
 from raftdb.errors import NoLeader, NotLeader
 from raftdb.raft.messages import AppendEntries, AppendEntriesResponse, Heartbeat
 from raftdb.raft.types import ZERO, Entry, EntryID, Role
-from raftdb.simulation.network import Network, Options, member
+from raftdb.simulation.cores.network import Network, NetworkOptions, member
 
 A, B, C = member("a"), member("b"), member("c")
-PLAIN = Options(pre_vote=False, check_quorum=False)
+PLAIN = NetworkOptions(pre_vote=False, check_quorum=False)
 
 
 def _append(

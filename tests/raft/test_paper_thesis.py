@@ -30,7 +30,7 @@ from raftdb.raft.types import (
     ReadID,
     Role,
 )
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 A, B, C = member("a"), member("b"), member("c")
 

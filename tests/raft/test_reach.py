@@ -10,7 +10,7 @@ from raftdb.raft.messages import AppendEntries, InstallSnapshot, Message, Timeou
 from raftdb.raft.progress import Inflights, Progress
 from raftdb.raft.transfer import REACH_MIN, REST
 from raftdb.raft.types import Role
-from raftdb.simulation.network import Network
+from raftdb.simulation.cores.network import Network
 
 TICKS = 8
 """Of an election timeout."""

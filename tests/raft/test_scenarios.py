@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdb.simulation.scenario import VOCABULARY, Scenario
+from raftdb.simulation.cores.scenario import VOCABULARY, Scenario
 
 HERE = Path(__file__).parent / "scenarios"
 FILES = sorted(HERE.glob("*.txt"))

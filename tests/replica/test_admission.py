@@ -7,13 +7,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from raftdb.errors import Overloaded
-from raftdb.machine import ReplicatedState
 from raftdb.raft.messages import AppendEntries
 from raftdb.raft.types import ZERO, Entry, MemberID
-from raftdb.replica import Options
+from raftdb.replica import ReplicaOptions
 from raftdb.replica.admission import Admission
 from raftdb.replica.snapshots import Snapshots
-from raftdb.simulation.memory_disk import MemoryDisk, Platter
+from raftdb.simulation.disk.memory_disk import MemoryDisk, Platter
+from raftdb.state import ReplicatedState
 
 
 class _Small(MemoryDisk):
@@ -35,7 +35,7 @@ class TestAdmission:
         disk = _Small(Clock(), self.platter, Random(1))
         self.machine = ReplicatedState()
         snapshots = Snapshots(
-            Clock(), disk, self.machine, Options(snapshot_entries=10), crash=_raise
+            Clock(), disk, self.machine, ReplicaOptions(snapshot_entries=10), crash=_raise
         )
         self.snapshots = snapshots
         self.admission = Admission(disk, snapshots, patience_s=1.0)

@@ -8,14 +8,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from raftdb.errors import Overloaded, RaftDBError
-from raftdb.kv.commands import Put, SetRetention, encode_command
-from raftdb.kv.values import Retention
-from raftdb.machine import ReplicatedState
-from raftdb.machine.envelope import Machine, encode_envelope
 from raftdb.raft.types import ConfState, EntryID, MemberID, SnapshotMetadata
-from raftdb.replica import Options
+from raftdb.replica import ReplicaOptions
 from raftdb.replica.snapshots import Snapshots
-from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.state import ReplicatedState
+from raftdb.state.envelope import Machine, encode_envelope
+from raftdb.state.kv.commands import Put, SetRetention, encode_command
+from raftdb.state.kv.values import Retention
 
 KiB = 1024
 VALUE_BYTES = 30 * KiB
@@ -28,14 +28,14 @@ class TestUnderAnyLoad:
     @pytest.mark.parametrize("save_s", [0.002, 0.02])
     def test_log_is_bounded_while_writers_write_all_they_can(self, save_s: float) -> None:
         """Large values on few keys, as fast as they are answered, on disks of either speed."""
-        options = Options(snapshot_bytes=SNAPSHOT_BYTES, pinned_bytes_max=3 * VALUE_BYTES)
+        options = ReplicaOptions(snapshot_bytes=SNAPSHOT_BYTES, pinned_bytes_max=3 * VALUE_BYTES)
         cluster = Cluster(1, "abc", options=options)
         cluster.boot()
         leader = cluster.await_leader()
         small = SetRetention(Retention(bytes=SNAPSHOT_BYTES))
         cluster.result(leader.replica.propose(_envelope(small), 5.0))
         for node in cluster.nodes.values():
-            node.machinery.save_max_s = save_s
+            node.host.save_max_s = save_s
         answers: list[object] = []
         for n in range(6):
             _write_on(cluster, b"k%d" % n, answers)
@@ -54,7 +54,7 @@ class TestUnderAnyLoad:
 
     def test_one_that_fails_for_room_is_tried_again_without_another_entry(self) -> None:
         """Where writes wait for it, nothing else would ever ask for the next."""
-        cluster = Cluster(1, "a", durable=True, options=Options(snapshot_entries=10))
+        cluster = Cluster(1, "a", durable=True, options=ReplicaOptions(snapshot_entries=10))
         cluster.boot()
         leader = cluster.await_leader()
         vars(leader.replica._storage)["create_snapshot"] = lambda _: _NoRoom()
@@ -82,7 +82,7 @@ class TestCounting:
         cluster.boot()
         self.disk = cluster.await_leader().replica._storage
         self.machine = ReplicatedState()
-        options = Options(snapshot_entries=50, snapshot_bytes=1_000)
+        options = ReplicaOptions(snapshot_entries=50, snapshot_bytes=1_000)
         self.snapshots = Snapshots(self.clock, self.disk, self.machine, options, crash=_crash)
 
     def test_an_installed_one_counts(self) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from raftdb.raft.types import Role
 from raftdb.replica.failover import Failover
-from raftdb.simulation.network import Network, member
+from raftdb.simulation.cores.network import Network, member
 
 HEARTBEAT_S = 0.1
 A, C = member("a"), member("c")

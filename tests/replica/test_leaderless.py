@@ -6,7 +6,7 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.nodes.cluster import Cluster
 
 
 @pytest.fixture

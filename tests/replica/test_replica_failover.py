@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 
 from raftdb.errors import InvalidRequest, NotLeader, ProposalDropped
 from raftdb.raft.types import MemberID, Role
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4
@@ -99,7 +99,7 @@ class TestASlowDisk:
     def test_gives_leadership_away(self, seed: int) -> None:
         """Heartbeats that never wait for a disk would let it reign for ever."""
         cluster, leader = started(seed=seed)
-        leader.machinery.hangs = True
+        leader.host.hangs = True
         leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
         cluster.run_while(lambda: cluster.leader in {leader, None}, limit_s=4 * ELECTION_S)
         cluster.put(b"k", b"v", limit_s=1.0)

@@ -10,9 +10,9 @@ from raftdb.database import Level
 from raftdb.errors import NoLeader, NotLeader
 from raftdb.raft.messages import Heartbeat, Message, ReadIndex
 from raftdb.raft.types import Role
-from raftdb.simulation.carrier import Carrier
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
+from raftdb.simulation.network.datagrams import Datagrams
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4
@@ -45,12 +45,12 @@ class TestAConsistentRead:
         """A confirmed index that is not applied here shows nothing."""
         cluster, leader = started()
         follower = cluster.followers[0]
-        follower.machinery.hangs = True
+        follower.host.hangs = True
         cluster.put(b"k", b"new")
         read = follower.database.get(b"k", Level.CONSISTENT)
         cluster.run_for(0.1)
         assert outcome(read) == "pending"
-        follower.machinery.hangs = False
+        follower.host.hangs = False
         assert value(cluster.result(read)) == b"new"
         assert leader is cluster.leader
 
@@ -203,16 +203,16 @@ class TestADefaultRead:
         monkeypatch.setattr(
             cluster, "reactor_s", lambda node: cluster.boottime_s(node) + spent_s[node.name]
         )
-        carrier = cluster.network
-        assert isinstance(carrier, Carrier)
-        send = carrier.send
+        datagrams = cluster.network
+        assert isinstance(datagrams, Datagrams)
+        send = datagrams.send
 
         def slowly(messages: Sequence[Message]) -> None:
             send(messages)
             if isinstance(messages[0], Heartbeat):
                 spent_s[leader.name] += 0.15
 
-        monkeypatch.setattr(carrier, "send", slowly)
+        monkeypatch.setattr(datagrams, "send", slowly)
         core = leader.replica.core
         for _ in range(3):
             before = core.round_acknowledged
@@ -229,7 +229,7 @@ class TestADefaultRead:
         new = cluster.leader
         assert new is not None
         for node in cluster.nodes.values():
-            node.machinery.hangs = True
+            node.host.hangs = True
         cluster.run_for(0.2)
         assert new.replica.core.round_acknowledged > 0
         assert not new.replica.lease_fresh()

@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 
 from raftdb.database import Level
 from raftdb.errors import NoLeader
-from raftdb.replica import Options
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 
@@ -18,7 +18,7 @@ Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 def started(
     names: str = "abc", seed: int = 1, *, durable: bool = False, **options: Any
 ) -> tuple[Cluster, SimulatedNode]:
-    cluster = Cluster(seed, names, durable=durable, options=Options(**options))
+    cluster = Cluster(seed, names, durable=durable, options=ReplicaOptions(**options))
     cluster.boot()
     return cluster, cluster.await_leader()
 
@@ -64,7 +64,7 @@ class TestTaking:
         """Applying goes on while the pinned state is written."""
         cluster, leader = started("a", snapshot_entries=300)
         write(cluster, 250, size=5_000)
-        leader.machinery.save_min_s = leader.machinery.save_max_s = 0.02
+        leader.host.save_min_s = leader.host.save_max_s = 0.02
         writes = [leader.database.put([(b"more %d" % n, b"v")]) for n in range(60)]
         cluster.run_while(lambda: leader.replica.applied < 300)
         assert leader.replica.status().snapshot_index == 0
@@ -81,7 +81,7 @@ class TestTaking:
         cluster, leader = started("a", durable=True, snapshot_entries=100)
         for _ in range(9):
             write(cluster, 10)
-        leader.machinery.fill(full=True)
+        leader.host.fill(full=True)
         written = [leader.database.put([(b"k%d" % n, b"v")]) for n in range(20)]
         for deferred in written:
             deferred.addErrback(lambda _: None)
@@ -89,7 +89,7 @@ class TestTaking:
         assert leader.failure is None
         assert leader.replica.applied > 100
         assert leader.replica.status().snapshot_index == 0
-        leader.machinery.fill(full=False)
+        leader.host.fill(full=False)
         for _ in range(12):
             write(cluster, 10)
         assert leader.replica.status().snapshot_index > 0
@@ -151,11 +151,11 @@ class TestLoading:
         cluster, leader = started(snapshot_entries=40)
         behind = cluster.followers[0]
         write(cluster, 30)
-        behind.machinery.save_min_s = behind.machinery.save_max_s = 0.3
+        behind.host.save_min_s = behind.host.save_max_s = 0.3
         for _ in range(20):
             cluster.put(b"k", b"v")
         cluster.run_while(lambda: behind.replica.applied < 40)
-        behind.machinery.save_min_s = behind.machinery.save_max_s = 5.0
+        behind.host.save_min_s = behind.host.save_max_s = 5.0
         assert behind.replica.status().snapshot_index == 0
         cluster.network.isolate(behind.name)
         for _ in range(4):

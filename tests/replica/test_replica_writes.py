@@ -17,20 +17,20 @@ from raftdb.errors import (
     ShuttingDown,
     Timeout,
 )
-from raftdb.kv.values import KeyValue, PutResult
-from raftdb.machine import UnknownCommand
 from raftdb.raft.messages import AppendEntries, Message
 from raftdb.raft.types import Role
-from raftdb.replica import Options, Replica
-from raftdb.simulation import node
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
+from raftdb.replica import Replica, ReplicaOptions
+from raftdb.simulation.nodes import node
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.state import UnknownCommand
+from raftdb.state.kv.values import KeyValue, PutResult
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 
 
 def started(names: str = "abc", seed: int = 1, **options: Any) -> tuple[Cluster, SimulatedNode]:
-    cluster = Cluster(seed, names, options=Options(**options))
+    cluster = Cluster(seed, names, options=ReplicaOptions(**options))
     cluster.boot()
     return cluster, cluster.await_leader()
 
@@ -134,18 +134,18 @@ class TestAWrite:
     def test_waits_for_the_fsync_also_alone(self, outcome: Outcome) -> None:
         """One node promises no more than its disk holds."""
         cluster, leader = started("a")
-        leader.machinery.hangs = True
+        leader.host.hangs = True
         written = leader.database.put([(b"k", b"v")])
         cluster.run_for(0.3)
         assert outcome(written) == "pending"
-        leader.machinery.hangs = False
+        leader.host.hangs = False
         cluster.run_for(0.1)
         assert outcome(written) == PutResult(1)
 
     def test_needs_no_fast_leader_disk(self, outcome: Outcome) -> None:
         """The leader's disk works beside its followers': two of them are a quorum without it."""
         cluster, leader = started()
-        leader.machinery.hangs = True
+        leader.host.hangs = True
         leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
         cluster.run_for(0.05)
         commits = [node.replica.core.state.log.durable for node in cluster.followers]
@@ -156,18 +156,18 @@ class TestAWrite:
         """No follower says yes before its own disk does."""
         cluster, leader = started()
         for follower in cluster.followers:
-            follower.machinery.hangs = True
+            follower.host.hangs = True
         written = leader.database.put([(b"k", b"v")])
         cluster.run_for(0.1)
         assert outcome(written) == "pending"
-        cluster.followers[0].machinery.hangs = False
+        cluster.followers[0].host.hangs = False
         cluster.run_for(0.1)
         assert outcome(written) == PutResult(1)
 
     def test_is_never_acknowledged_after_a_failed_fsync(self, outcome: Outcome) -> None:
         """The node ends by the injected crash, and nobody hears a yes."""
         cluster, leader = started("a")
-        leader.machinery.fail()
+        leader.host.fail()
         written = leader.database.put([(b"k", b"v")])
         cluster.run_for(0.1)
         assert leader.failure is not None
@@ -275,7 +275,7 @@ class TestLimits:
         """Writes that timed out, or whose clients have gone, are undecided, and refuse nobody."""
         cluster, leader = started("abc", waiting_max=3)
         for follower in cluster.followers:
-            follower.machinery.fill(full=True)
+            follower.host.fill(full=True)
         writes = [leader.replica.propose(b"?", 0.5) for _ in range(2)]
         gone = leader.replica.propose(b"?", 60.0)
         assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
@@ -294,37 +294,37 @@ class TestLimits:
         """It is refused definitely, reads go on, and with space so do writes [18]."""
         cluster, leader = started("a")
         last = leader.replica.status().raft.last
-        leader.machinery.fill(full=True)
+        leader.host.fill(full=True)
         assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
         assert leader.replica.status().raft.last == last
         assert cluster.result(leader.database.get(b"k", Level.CONSISTENT)) is None
-        leader.machinery.fill(full=False)
+        leader.host.fill(full=False)
         assert isinstance(cluster.result(leader.database.put([(b"k", b"v")])), PutResult)
 
     def test_without_log_space_leadership_moves_on(self, outcome: Outcome) -> None:
         """Somebody else may have room; the full node goes on voting."""
         cluster, full = started()
-        full.machinery.fill(full=True)
+        full.host.fill(full=True)
         assert isinstance(outcome(full.database.put([(b"k", b"v")])), Overloaded)
         cluster.run_while(lambda: cluster.leader in {full, None}, limit_s=1.0)
         cluster.put(b"k", b"v", limit_s=0.5)
         cluster.run_for(1.0)
         assert full.replica.applied < cluster.leader.replica.applied  # type: ignore[union-attr]  # there is one
-        full.machinery.fill(full=False)
+        full.host.fill(full=False)
         cluster.converge(limit_s=1.0)
 
     def test_a_follower_without_log_space_says_so(self) -> None:
         """Only while it lasts, and the leader knows of it with the next heartbeat [6]."""
         cluster, leader = started()
         poor, good = (node for node in cluster.nodes.values() if node is not leader)
-        poor.machinery.fill(full=True)
+        poor.host.fill(full=True)
         cluster.put(b"k", b"v")
         known = leader.replica.status
         assert not known().raft.peers[poor.member].full
         cluster.run_for(1.0)
         assert known().raft.peers[poor.member].full
         assert not known().raft.peers[good.member].full
-        poor.machinery.fill(full=False)
+        poor.host.fill(full=False)
         cluster.run_for(0.5)
         assert not known().raft.peers[poor.member].full
 
@@ -358,14 +358,14 @@ class TestStopping:
     def test_waits_for_the_save_in_hand(self, outcome: Outcome) -> None:
         """The storage is not closed under a write; and nothing is acknowledged after the end."""
         cluster, leader = started("a")
-        leader.machinery.hangs = True
+        leader.host.hangs = True
         written = leader.database.put([(b"k", b"v")])
         cluster.run_for(0.01)
         stopped = leader.replica.stop()
         cluster.run_for(1.0)
         assert outcome(stopped) == "pending"
-        leader.machinery.hangs = False
+        leader.host.hangs = False
         cluster.result(stopped)
         assert isinstance(outcome(written), LeadershipLost)
-        leader.vigil.stop()  # it is the node's
+        leader.hash_check_duty.stop()  # it is the node's
         assert cluster.clock.calls() == []

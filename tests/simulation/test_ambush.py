@@ -6,12 +6,12 @@ from random import Random
 
 import pytest
 
-from raftdb.replica import Options
-from raftdb.simulation.ambush import MOMENTS, Ambush
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.node import SimulatedNode
-from raftdb.simulation.reshuffle import Reshuffle
-from raftdb.simulation.workload import Client, Record
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.faults.random_reconfiguration import RandomReconfiguration
+from raftdb.simulation.faults.triggered import MOMENTS, TriggeredFault
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.simulation.run.workload import Client, Record
 
 
 class TestMoments:
@@ -20,7 +20,7 @@ class TestMoments:
     @pytest.mark.parametrize("moment", MOMENTS)
     def test_it_comes(self, moment: str) -> None:
         """Within two seconds, in which a leader is killed once; and then the node is dead."""
-        cluster = Cluster(7, options=Options(snapshot_entries=10))
+        cluster = Cluster(7, options=ReplicaOptions(snapshot_entries=10))
         killed: list[str] = []
 
         def kill(node: SimulatedNode) -> None:
@@ -29,10 +29,10 @@ class TestMoments:
 
         cluster.boot()
         leader = cluster.await_leader()
-        Ambush(cluster, Random(0)).wait(moment, "die", kill)
+        TriggeredFault(cluster, Random(0)).wait(moment, "die", kill)
         for number in range(3):
             Client(cluster, number, Random(number), Record()).start()
-        Reshuffle(cluster, Random(0)).start()
+        RandomReconfiguration(cluster, Random(0)).start()
         cluster.run_for(1.0)
         if not killed:
             leader.kill()
@@ -42,7 +42,7 @@ class TestMoments:
     def test_it_is_given_up(self) -> None:
         """Nobody dies of an ambush that was left."""
         cluster = Cluster(7)
-        ambush = Ambush(cluster, Random(0))
+        ambush = TriggeredFault(cluster, Random(0))
         ambush.lie("die", SimulatedNode.kill)
         ambush.leave()
         cluster.boot()

@@ -12,22 +12,22 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from raftdb.membership import caretaker
-from raftdb.membership.sightings import Sightings
+from raftdb.duties import autopilot
+from raftdb.membership.reported_addresses import ReportedAddresses
 from raftdb.peer import transport
 from raftdb.peer.dialer import Dialer
-from raftdb.peer.hello import HelloFacts, Refusal
-from raftdb.peer.intake import SnapshotIntake
+from raftdb.peer.handshake import HelloFacts, Refusal
+from raftdb.peer.keepalive import Keepalive
 from raftdb.peer.protocol import PeerConnection
-from raftdb.peer.pulse import Pulse
 from raftdb.peer.registry import Registry
+from raftdb.peer.snapshot_receiver import IncomingSnapshots
 from raftdb.peer.transport import PeerTransport
 from raftdb.raft.ready import Status
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, ConfState
-from raftdb.replica import Options
-from raftdb.simulation.plan import Plan
-from raftdb.simulation.swarm import run
-from raftdb.storage.transfers import SnapshotReceiving
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.run.plan import Plan
+from raftdb.simulation.run.run_seed import run
+from raftdb.storage.snapshot_io import SnapshotReceiving
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -79,7 +79,7 @@ def _learner_promoted_at_once(patch: pytest.MonkeyPatch) -> None:
         first = ConfChangeSingle(ConfChangeKind.ADD_VOTER, conf_state.learners[0])
         return ConfChange(changes=(first,))
 
-    patch.setattr(caretaker, "next_promotion", hasty)
+    patch.setattr(autopilot, "next_promotion", hasty)
 
 
 def _lost_link_is_a_death(patch: pytest.MonkeyPatch) -> None:
@@ -91,11 +91,11 @@ def _lost_link_is_a_death(patch: pytest.MonkeyPatch) -> None:
 
 
 def _half_open_unnoticed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pulse, "_is_overdue", lambda _: False)
+    patch.setattr(Keepalive, "_is_overdue", lambda _: False)
 
 
 def _new_address_untold(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Sightings, "news", lambda *_: None)
+    patch.setattr(ReportedAddresses, "news", lambda *_: None)
 
 
 def _broken_stream_is_whole(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def _broken_stream_is_whole(patch: pytest.MonkeyPatch) -> None:
         await store.run(self._publish)
         await store.run(store.received(self._metadata))
 
-    def over(self: SnapshotIntake, connection: PeerConnection) -> None:
+    def over(self: IncomingSnapshots, connection: PeerConnection) -> None:
         stream = self._stream
         if stream is not None and stream.connection is connection and stream.taken:
             self._stream = None
@@ -113,16 +113,16 @@ def _broken_stream_is_whole(patch: pytest.MonkeyPatch) -> None:
             done.addCallbacks(lambda _: self._deliver([stream.message]), lambda _: None)
 
     patch.setattr(SnapshotReceiving, "_commit", unverified)
-    patch.setattr(SnapshotIntake, "lost", over)
+    patch.setattr(IncomingSnapshots, "lost", over)
 
 
 _COMING_AND_GOING: dict[str, Any] = {
     "reconfigure": True,
     "storm_s": 5.0,
-    "options": Options(snapshot_entries=20),
+    "options": ReplicaOptions(snapshot_entries=20),
 }
 
-_SNAPSHOTS: dict[str, Any] = {**_COMING_AND_GOING, "options": Options(snapshot_entries=5)}
+_SNAPSHOTS: dict[str, Any] = {**_COMING_AND_GOING, "options": ReplicaOptions(snapshot_entries=5)}
 
 BUGS = (
     Bug("boot nonce ignored", _boot_nonce_ignored, 5, _plan(manners=True, copied=True), "a copy"),

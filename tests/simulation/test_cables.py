@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from raftdb.simulation.cables import Cables
 from raftdb.simulation.clock import NodeClock, SimulationClock
+from raftdb.simulation.network.lossy_streams import LossyStreams
 
 
 class Ear(Protocol):
@@ -34,20 +34,20 @@ class Pair:
 
     def __init__(self, seed: int = 1) -> None:
         self.clock = SimulationClock()
-        self.cables = Cables(self.clock, Random(seed), silent_deaths=0.0)
+        self.lossy_streams = LossyStreams(self.clock, Random(seed), silent_deaths=0.0)
         self.clocks = {name: NodeClock(self.clock) for name in "ab"}
         for name, clock in self.clocks.items():
-            self.cables.attach(name, clock)
-            self.cables.know(name)
+            self.lossy_streams.attach(name, clock)
+            self.lossy_streams.know(name)
         self.accepted: list[Ear] = []
-        self.cables.listen("b", "b.raft:1", Factory.forProtocol(self._accept))
+        self.lossy_streams.listen("b", "b.raft:1", Factory.forProtocol(self._accept))
 
     def _accept(self) -> Ear:
         self.accepted.append(Ear())
         return self.accepted[-1]
 
     def attempt(self) -> Deferred[IProtocol]:
-        endpoint = self.cables.endpoint("a", "b.raft:1")
+        endpoint = self.lossy_streams.endpoint("a", "b.raft:1")
         dialled = endpoint.connect(Factory.forProtocol(Ear))
         self.clock.run_for(0.1)
         return dialled
@@ -84,7 +84,7 @@ class TestStreams:
             pair = Pair(seed)
             near, far = pair.connect()
             pair.say(near, bytes(1000), seconds=0)
-            pair.cables.lose("a")
+            pair.lossy_streams.lose("a")
             pair.clocks["a"].kill()
             pair.clock.run_for(1)
             assert far.reason is not None
@@ -95,7 +95,7 @@ class TestStreams:
         """Everything that was held comes together; the way back was free."""
         pair = Pair()
         near, far = pair.connect()
-        pair.cables.clog("a", "b", 0.5)
+        pair.lossy_streams.clog("a", "b", 0.5)
         pair.say(near, b"one")
         pair.say(far, b"back")
         assert (far.heard, near.heard) == (b"", b"back")
@@ -106,11 +106,11 @@ class TestStreams:
         """They arrive when it is mended."""
         pair = Pair()
         near, far = pair.connect()
-        pair.cables.cut("a", "b")
+        pair.lossy_streams.cut("a", "b")
         pair.say(near, b"there")
         pair.say(far, b"back")
         assert (far.heard, near.heard) == (b"", b"back")
-        pair.cables.mend()
+        pair.lossy_streams.mend()
         pair.clock.run_for(0.1)
         assert far.heard == b"there"
 
@@ -132,7 +132,7 @@ class TestEnds:
         """Something in between resets it."""
         pair = Pair()
         near, far = pair.connect()
-        next(iter(pair.cables.ends)).snap(told=(True, True))
+        next(iter(pair.lossy_streams.ends)).snap(told=(True, True))
         pair.clock.run_for(0.1)
         assert near.reason is not None
         assert far.reason is not None
@@ -141,7 +141,7 @@ class TestEnds:
         """The other machine does not know the connection any more, and says so."""
         pair = Pair()
         near, far = pair.connect()
-        next(iter(pair.cables.ends)).snap(told=(True, False))
+        next(iter(pair.lossy_streams.ends)).snap(told=(True, False))
         pair.clock.run_for(0.1)
         told, untold = (near, far) if near.reason is not None else (far, near)
         assert told.reason is not None
@@ -153,7 +153,7 @@ class TestEnds:
         """Neither bytes nor an end arrive, for ever."""
         pair = Pair()
         near, far = pair.connect()
-        for end in pair.cables.ends:
+        for end in pair.lossy_streams.ends:
             end.hangs = True
         pair.say(near, b"hello?", seconds=100)
         assert far.heard == b""
@@ -162,7 +162,7 @@ class TestEnds:
     def test_a_dead_process_refuses(self) -> None:
         """Its machine answers in its place: the evidence for fast failover [10]."""
         pair = Pair()
-        pair.cables.lose("b")
+        pair.lossy_streams.lose("b")
         errors: list[Failure] = []
         pair.attempt().addErrback(errors.append)
         assert isinstance(errors[0].value, Refused)
@@ -171,7 +171,7 @@ class TestEnds:
         """Neither an answer to a dial, nor an end of what was connected."""
         pair = Pair()
         near, _ = pair.connect()
-        pair.cables.vanish("b")
+        pair.lossy_streams.vanish("b")
         pair.clocks["b"].kill()
         assert not pair.attempt().called
         pair.say(near, b"hello?", seconds=100)
@@ -181,5 +181,5 @@ class TestEnds:
     def test_a_cut_either_way_lets_nobody_connect(self, cut: tuple[str, str]) -> None:
         """A handshake needs both directions."""
         pair = Pair()
-        pair.cables.cut(*cut)
+        pair.lossy_streams.cut(*cut)
         assert not pair.attempt().called

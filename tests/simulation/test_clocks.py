@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.error import AlreadyCancelled
 
 from raftdb.simulation.clock import NodeClock, SimulationClock, UnwatchedClock
-from raftdb.simulation.cluster import Cluster
+from raftdb.simulation.nodes.cluster import Cluster
 
 
 def _clocks(rate: float) -> tuple[SimulationClock, NodeClock]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.damage import LogDamage
-from raftdb.simulation.machinery import DurableMachine
-from raftdb.simulation.node import SimulatedNode
+from raftdb.simulation.disk.damage import LogDamage
+from raftdb.simulation.disk.host import DurableHost
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.nodes.node import SimulatedNode
 from raftdb.storage import recovery
 
 DAMAGES = (LogDamage.flip, LogDamage.misdirect, LogDamage.behead)
@@ -22,8 +22,8 @@ def _damaged(seed: int, act: object) -> SimulatedNode:
     for number in range(5):
         cluster.put(b"key", b"%d" % number * 300)
     node.kill()
-    assert isinstance(node.machinery, DurableMachine)
-    node.rotten = act(node.machinery.damage) is not None
+    assert isinstance(node.host, DurableHost)
+    node.rotten = act(node.host.damage) is not None
     assert node.rotten
     return node
 
@@ -36,12 +36,12 @@ class TestDamage:
     def test_is_noticed(self, act: object, seed: int) -> None:
         """The node says where, and waits for somebody to look after it."""
         node = _damaged(seed, act)
-        assert isinstance(node.machinery, DurableMachine)
-        before = node.machinery.disk.list("/data/wal")
+        assert isinstance(node.host, DurableHost)
+        before = node.host.disk.list("/data/wal")
         node.boot()
         assert node.is_lost
         assert not node.is_up
-        assert node.machinery.disk.list("/data/wal") == before
+        assert node.host.disk.list("/data/wal") == before
 
     def test_a_start_all_the_same_is_a_broken_promise(
         self, monkeypatch: pytest.MonkeyPatch
@@ -55,17 +55,17 @@ class TestDamage:
     def test_an_empty_log_has_nothing_to_misdirect(self) -> None:
         """The last batch is left alone: its loss looks like a torn write."""
         cluster = Cluster(1, durable=True)
-        machinery = cluster.nodes["a"].machinery
-        assert isinstance(machinery, DurableMachine)
-        assert machinery.damage.misdirect() is None
+        host = cluster.nodes["a"].host
+        assert isinstance(host, DurableHost)
+        assert host.damage.misdirect() is None
 
     def test_a_segment_that_nothing_tells_of_is_left_alone(self) -> None:
         """Its batches are the last ones; the loss of all of it looks like one that never was."""
         node = _damaged(1, LogDamage.flip)
-        assert isinstance(node.machinery, DurableMachine)
-        assert node.machinery.damage.behead() is None
+        assert isinstance(node.host, DurableHost)
+        assert node.host.damage.behead() is None
         cluster = Cluster(1, durable=True)
-        machinery = cluster.nodes["a"].machinery
-        assert isinstance(machinery, DurableMachine)
-        machinery.disk.rename("/data/wal/0000000000000001.begun", "/data/wal/elsewhere")
-        assert machinery.damage.behead() is None
+        host = cluster.nodes["a"].host
+        assert isinstance(host, DurableHost)
+        host.disk.rename("/data/wal/0000000000000001.begun", "/data/wal/elsewhere")
+        assert host.damage.behead() is None

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 
-from raftdb.kv.pins import Pins
+from raftdb.disk.failpoints import FailpointFileSystem
 from raftdb.raft import candidate, leader, reconfiguration, state, transfer
 from raftdb.raft.config import Config
 from raftdb.raft.log import RaftLog
@@ -25,16 +25,16 @@ from raftdb.raft.read_only import ReadOnly
 from raftdb.raft.ready import Ready
 from raftdb.raft.state import State
 from raftdb.raft.types import Entry, EntryID, HardState, MemberID, Role, SnapshotMetadata
-from raftdb.replica import Options
+from raftdb.replica import ReplicaOptions
 from raftdb.replica.lease import Lease
 from raftdb.replica.pump import Pump
 from raftdb.simulation.clock import NodeClock
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.plan import Limits, Plan
-from raftdb.simulation.swarm import run
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.run.plan import Limits, Plan
+from raftdb.simulation.run.run_seed import run
+from raftdb.state.kv.pins import Pins
 from raftdb.storage import directory, recovery, wal
 from raftdb.storage.durable import DurableStorage
-from raftdb.storage.failpoints import FailpointFileSystem
 from raftdb.storage.segment import SegmentHeader, segment_name
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -322,10 +322,10 @@ _READING: dict[str, Any] = {"clients": 6, "keys": 1, "pause_s": 0.02}
 _ONE_BY_ONE = Limits(append_bytes_max=1, inflight_messages_max=1)
 _ROTATING: dict[str, Any] = {
     "durable": True,
-    "options": Options(snapshot_entries=5),
+    "options": ReplicaOptions(snapshot_entries=5),
     "interval_s": 0.1,
 }
-_DISK: dict[str, Any] = {"durable": True, "options": Options(snapshot_entries=20)}
+_DISK: dict[str, Any] = {"durable": True, "options": ReplicaOptions(snapshot_entries=20)}
 
 BUGS = (
     Bug(
@@ -411,14 +411,14 @@ BUGS = (
         "an entry is applied once",
         _double_apply,
         20,
-        _plan("kill", options=Options(snapshot_entries=20)),
+        _plan("kill", options=ReplicaOptions(snapshot_entries=20)),
     ),
     Bug(
         "what a snapshot needs is freed",
         "Corrupt: snapshot",
         _pins_forget,
         10,
-        _plan("kill", "isolate", **_BUSY, options=Options(snapshot_entries=10)),
+        _plan("kill", "isolate", **_BUSY, options=ReplicaOptions(snapshot_entries=10)),
     ),
     Bug(
         "lost directory fsync",

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from raftdb.replica import Options
-from raftdb.simulation.cluster import Cluster
-from raftdb.simulation.machinery import DurableMachine
-from raftdb.simulation.plan import Plan
-from raftdb.simulation.power import BEGINNING, LIFE, START, PowerFailure, Trap
-from raftdb.simulation.swarm import run
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.disk.host import DurableHost
+from raftdb.simulation.disk.power import BEGINNING, LIFE, START, PowerFailure, Trap
+from raftdb.simulation.nodes.cluster import Cluster
+from raftdb.simulation.run.plan import Plan
+from raftdb.simulation.run.run_seed import run
 
 
 class TestNames:
@@ -28,7 +28,7 @@ class TestNames:
             passes(self, point)
 
         monkeypatch.setattr(Trap, "__call__", watch)
-        options = Options(snapshot_entries=10)
+        options = ReplicaOptions(snapshot_entries=10)
         faults = ("failpoint", "kill", "isolate")
         for seed in range(40):
             run(_quick(seed, interval_s=0.1, faults=faults, options=options, reconfigure=True))
@@ -48,9 +48,9 @@ class TestTraps:
         cluster = Cluster(3, durable=True, events_kept=None)
         cluster.boot()
         leader = cluster.await_leader()
-        machinery = leader.machinery
-        assert isinstance(machinery, DurableMachine)
-        machinery.trap.arm(point)
+        host = leader.host
+        assert isinstance(host, DurableHost)
+        host.trap.arm(point)
         acknowledged: list[int] = []
         while leader.boots == 1:
             if leader.is_up:
@@ -61,7 +61,7 @@ class TestTraps:
         cluster.await_leader()
         cluster.converge()
         assert any(
-            f"loses power {leader.name} {point}" in line for line in cluster.chronicle.lines()
+            f"loses power {leader.name} {point}" in line for line in cluster.event_log.lines()
         )
         assert leader.machine.kv.revision >= max(acknowledged, default=0)
 
@@ -81,9 +81,9 @@ class TestTraps:
         cluster = Cluster(3, durable=True, events_kept=None)
         cluster.boot()
         leader = cluster.await_leader()
-        assert isinstance(leader.machinery, DurableMachine)
+        assert isinstance(leader.host, DurableHost)
         leader.kill()
-        leader.machinery.trap.arm("before rename copy")
+        leader.host.trap.arm("before rename copy")
         leader.boot()
         assert not leader.is_up
         cluster.run_while(lambda: not leader.is_up)

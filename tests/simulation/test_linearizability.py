@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftdb.simulation.history import Action, History, Operation, Read, Result, Swap, Value, Write
-from raftdb.simulation.linearizability import check
+from raftdb.simulation.checks.history import (
+    Action,
+    History,
+    Operation,
+    Read,
+    Result,
+    Swap,
+    Value,
+    Write,
+)
+from raftdb.simulation.checks.linearizability import check
 
 X, Y = b"x", b"y"
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from raftdb.simulation.disk import LossyDisk
+from raftdb.simulation.disk.lossy_disk import LossyDisk
 
 
 def machine(seed: int) -> LossyDisk:

@@ -7,8 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from raftdb.raft.types import MemberID
-from raftdb.simulation import command
-from raftdb.simulation.picture import Event, Picture
+from raftdb.simulation.run import command
+from raftdb.simulation.run.picture import Event, Picture
 
 A = MemberID("a", 1)
 EVENTS: list[Event] = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from raftdb.raft.config import Config
-from raftdb.replica import Options
-from raftdb.simulation import storm
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.run import single
 
 
 class TestAStorm:
@@ -19,19 +19,19 @@ class TestAStorm:
     @pytest.mark.parametrize("seed", range(20))
     def test_three_nodes(self, seed: int) -> None:
         """The usual cluster."""
-        outcome = storm.run(seed)
+        outcome = single.run(seed)
         assert outcome.acknowledged > 0
 
     @pytest.mark.parametrize("seed", range(100, 106))
     def test_five_nodes(self, seed: int) -> None:
         """Two may be lost."""
-        outcome = storm.run(seed, "abcde")
+        outcome = single.run(seed, "abcde")
         assert outcome.acknowledged > 0
 
     @pytest.mark.parametrize("seed", range(200, 204))
     def test_one_node(self, seed: int) -> None:
         """Alone, durability is all there is."""
-        outcome = storm.run(seed, "a", durable=True)
+        outcome = single.run(seed, "a", durable=True)
         assert outcome.acknowledged > 0
 
     @pytest.mark.parametrize("seed", range(300, 310))
@@ -41,18 +41,18 @@ class TestAStorm:
         def small(config: Config) -> Config:
             return replace(config, apply_bytes_max=300, append_bytes_max=500)
 
-        storm.run(seed, options=Options(snapshot_entries=15), configure=small)
+        single.run(seed, options=ReplicaOptions(snapshot_entries=15), configure=small)
 
     @pytest.mark.parametrize("seed", range(400, 412))
     def test_on_the_production_storage(self, seed: int) -> None:
         """Torn batches, lost names, failing syncs and full disks below, members above."""
-        options = Options(snapshot_entries=20)
-        storm.run(seed, durable=True, reconfigure=True, options=options)
+        options = ReplicaOptions(snapshot_entries=20)
+        single.run(seed, durable=True, reconfigure=True, options=options)
 
     @pytest.mark.parametrize("seed", range(500, 508))
     def test_while_members_come_and_go(self, seed: int) -> None:
         """Learners, promotions, removals and swaps, of the leader too."""
-        storm.run(seed, "abcde", reconfigure=True)
+        single.run(seed, "abcde", reconfigure=True)
 
 
 class TestAReplay:
@@ -67,10 +67,10 @@ class TestAReplay:
 
 def _run(hash_seed: str) -> str:
     code = (
-        "from raftdb.simulation.storm import run;"
+        "from raftdb.simulation.run.single import run;"
         "print(run(7, 'abcde', storm_s=4.0, durable=True, reconfigure=True))"
     )
-    root = Path(storm.__file__).parents[2]
+    root = Path(single.__file__).parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from raftdb.replica import Options
-from raftdb.simulation import command, storm
-from raftdb.simulation.nemesis import RARE
-from raftdb.simulation.plan import draw
-from raftdb.simulation.runner import Swarm
-from raftdb.simulation.swarm import Verdict, run, run_seed
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.faults.nemesis import RARE
+from raftdb.simulation.run import command, single
+from raftdb.simulation.run.plan import draw
+from raftdb.simulation.run.processes import SeedProcesses
+from raftdb.simulation.run.run_seed import Verdict, run, run_seed
 
-ROOT = Path(storm.__file__).parents[2]
+ROOT = Path(single.__file__).parents[2]
 KEPT = Path(__file__).with_name("kept_seeds.txt")
 
 FRESH = int(os.environ.get("RAFTDB_SIMULATION_SEEDS", "300"))
@@ -54,7 +54,7 @@ class TestSeeds:
     def test_kept_and_fresh_ones(self) -> None:
         """Those that found something once, and as many that nobody has run with these sources."""
         seeds = [*_kept(), *_fresh()]
-        with Swarm(seeds, jobs=JOBS) as swarm:
+        with SeedProcesses(seeds, jobs=JOBS) as swarm:
             verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
         broken = [_told(verdict) for verdict in verdicts if verdict.violation is not None]
         assert not broken, "\n\n".join(broken)
@@ -72,8 +72,8 @@ class TestSeeds:
 
     def test_an_append_larger_than_a_segment(self) -> None:
         """Seed 10028 as it was found: limits must nest, or a follower never catches up [30]."""
-        options = Options(snapshot_entries=1000)
-        storm.run(10028, "abcd", durable=True, reconfigure=True, options=options)
+        options = ReplicaOptions(snapshot_entries=1000)
+        single.run(10028, "abcd", durable=True, reconfigure=True, options=options)
 
 
 class TestTheCommandLine:
@@ -139,7 +139,7 @@ class TestWorkers:
 
     def test_one_that_dies_is_a_broken_promise(self) -> None:
         """All others are judged, each once, by the workers that follow."""
-        with Swarm([7, 8, 9], jobs=2, work=os._exit) as swarm:
+        with SeedProcesses([7, 8, 9], jobs=2, work=os._exit) as swarm:
             verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
         told = sorted((verdict.plan.seed, verdict.violation) for verdict in verdicts)
         assert told == [(n, f"its process was ended: status {n}") for n in (7, 8, 9)]
@@ -147,7 +147,7 @@ class TestWorkers:
     def test_one_that_never_ends_is_ended(self) -> None:
         """It may spend so much of a processor, even where Python never gets a word in."""
         endless = partial(sum, range(10**18))
-        with Swarm([5], jobs=1, work=endless, cpu_max_s=0.2) as swarm:  # type: ignore[arg-type]  # never returns
+        with SeedProcesses([5], jobs=1, work=endless, cpu_max_s=0.2) as swarm:  # type: ignore[arg-type]  # never returns
             verdicts = [verdict for verdict in swarm.verdicts() if verdict is not None]
         assert [verdict.violation for verdict in verdicts] == [
             "its process was ended: it took more than 0.2 s of a processor"

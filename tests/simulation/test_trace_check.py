@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from raftdb.simulation.trace_check import Rejected, check
-from raftdb.simulation.trace_format import (
+from raftdb.simulation.trace.check import Rejected, check
+from raftdb.simulation.trace.format import (
     CANDIDATE,
     FOLLOWER,
     KINDS,
@@ -23,8 +23,8 @@ from raftdb.simulation.trace_format import (
     decode,
     encode,
 )
-from raftdb.simulation.trace_invariants import Invariants
-from raftdb.simulation.trace_spec import LogEntry, Model, NotAllowed, Server
+from raftdb.simulation.trace.invariants import Invariants
+from raftdb.simulation.trace.specification import LogEntry, Model, NotAllowed, Server
 
 ALL = ("1", "2", "3")
 

@@ -19,15 +19,15 @@ from raftdb.raft.messages import Message
 from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.tracker import Tracker
 from raftdb.raft.types import HardState, MemberID
-from raftdb.replica import Options
-from raftdb.simulation import command
-from raftdb.simulation.founding import founding_entries
-from raftdb.simulation.plan import Plan, draw
-from raftdb.simulation.trace import Trace, TraceError, View
-from raftdb.simulation.trace_check import Rejected, check, main
-from raftdb.simulation.trace_format import TraceEvent, TraceMessage, decode, encode
-from raftdb.simulation.trace_run import run_traced
-from raftdb.simulation.traced import TracedNode
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.nodes.founding import founding_entries
+from raftdb.simulation.run import command
+from raftdb.simulation.run.plan import Plan, draw
+from raftdb.simulation.run.traced_run import run_traced
+from raftdb.simulation.trace.check import Rejected, check, main
+from raftdb.simulation.trace.format import TraceEvent, TraceMessage, decode, encode
+from raftdb.simulation.trace.trace import Trace, TraceError, View
+from raftdb.simulation.trace.traced import TracedNode
 
 SEEDS = (1, 3, 7, 9, 10, 11, 17, 20, 1004, 1005)
 """Of one to five nodes; some change their members."""
@@ -36,7 +36,7 @@ JAVA, CLASSPATH = shutil.which("java"), os.environ.get("RAFTDB_TLC_CLASSPATH", "
 SPECIFICATION = os.environ.get("RAFTDB_TLC_SPECIFICATION", "")
 
 
-SNAPSHOTS = Options(snapshot_entries=10)
+SNAPSHOTS = ReplicaOptions(snapshot_entries=10)
 
 
 def _events(seed: int) -> list[TraceEvent]:

@@ -15,15 +15,15 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from raftdb.raft.types import MemberID
-from raftdb.replica import Options
-from raftdb.simulation import wired_manners
-from raftdb.simulation.newcomer import Newcomer
-from raftdb.simulation.operators import Operators
-from raftdb.simulation.plan import draw
-from raftdb.simulation.wired import WiredCluster
-from raftdb.simulation.wired_node import WiredNode
+from raftdb.replica import ReplicaOptions
+from raftdb.simulation.faults.operators import Operators
+from raftdb.simulation.nodes.joiner import JoiningNode
+from raftdb.simulation.nodes.wired import WiredCluster
+from raftdb.simulation.nodes.wired_node import WiredNode
+from raftdb.simulation.run import wired_disruption
+from raftdb.simulation.run.plan import draw
 
-ROOT = Path(wired_manners.__file__).parents[2]
+ROOT = Path(wired_disruption.__file__).parents[2]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ class TestComingAndGoing:
 
     def test_a_snapshot_brings_it_what_the_log_has_lost(self) -> None:
         """Streamed in chunks by the production sender."""
-        cluster = WiredCluster(2, "abc", durable=True, options=Options(snapshot_entries=5))
+        cluster = WiredCluster(2, "abc", durable=True, options=ReplicaOptions(snapshot_entries=5))
         cluster.boot()
         for number in range(30):
             cluster.put(b"key", b"%d" % number)
@@ -227,8 +227,8 @@ class TestWhoIsWaitedFor:
         lost.kill()
         lost.is_lost = True
         asks = [node.record.http_address for node in (lost, lives)]
-        assert Newcomer(cluster, MemberID("new", 7), asks).can_ask(voters(cluster))
-        assert not Newcomer(cluster, MemberID("new", 7), asks[:1]).can_ask(voters(cluster))
+        assert JoiningNode(cluster, MemberID("new", 7), asks).can_ask(voters(cluster))
+        assert not JoiningNode(cluster, MemberID("new", 7), asks[:1]).can_ask(voters(cluster))
 
 
 class TestACopiedDisk:
@@ -238,18 +238,18 @@ class TestACopiedDisk:
         self, cluster: WiredCluster, alarms: list[LogEvent]
     ) -> None:
         """By everybody, through an election, and somebody is called."""
-        wired_manners.check_copy_of_the_living(cluster, follower(cluster))
+        wired_disruption.check_copy_of_the_living(cluster, follower(cluster))
         assert any("a data directory was copied" in str(event["what"]) for event in alarms)
 
     def test_the_leaders_too(self, cluster: WiredCluster) -> None:
         """It leads on beside its copy."""
-        wired_manners.check_copy_of_the_living(cluster, leader(cluster))
+        wired_disruption.check_copy_of_the_living(cluster, leader(cluster))
 
     def test_in_place_of_the_dead_it_goes_on(
         self, cluster: WiredCluster, alarms: list[LogEvent]
     ) -> None:
         """And then the first process is the one that is refused."""
-        moved = wired_manners.check_copy_of_the_dead(cluster, follower(cluster))
+        moved = wired_disruption.check_copy_of_the_dead(cluster, follower(cluster))
         cluster.put(b"key", b"afterwards")
         cluster.run_for(0.5)
         kept = moved.machine.kv.get(b"key")

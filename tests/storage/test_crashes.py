@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import pytest
 
+from raftdb.disk.failpoints import FailpointFileSystem
 from raftdb.errors import StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import Entry, EntryID, HardState, SnapshotMetadata
-from raftdb.simulation.disk import LossyDisk
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.lossy_disk import LossyDisk
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -28,7 +29,6 @@ from raftdb.simulation.workbench import (
     take_snapshot,
 )
 from raftdb.storage import DurableStorage, FileSystem
-from raftdb.storage.failpoints import FailpointFileSystem
 
 
 class _Crash(BaseException):
@@ -91,7 +91,7 @@ class Machine:
         def wrap(disk: LossyDisk) -> FileSystem:
             return FailpointFileSystem(disk, self.fuse)
 
-        self.bench = Workbench(Random(seed), wrap=wrap)
+        self.bench = StorageFixture(Random(seed), wrap=wrap)
         self._power = Random(seed + 1000)
 
     def crash(self) -> None:
@@ -108,7 +108,7 @@ Step = Callable[[DurableStorage], None]
 
 
 def _leader() -> DurableStorage:
-    storage = Workbench(Random(77)).begin()
+    storage = StorageFixture(Random(77)).begin()
     fill_log(storage, 1, 60)
     take_snapshot(storage, 60)
     return storage
@@ -275,8 +275,9 @@ class TestACrashWhileStarting:
             with contextlib.suppress(_Crash):
                 machine.bench.create(HardState(1, None, 2), entries)
             machine.crash()
-            if f"{Workbench.path}/identity" not in [
-                f"{Workbench.path}/{name}" for name in machine.bench.disk.list(Workbench.path)
+            if f"{StorageFixture.path}/identity" not in [
+                f"{StorageFixture.path}/{name}"
+                for name in machine.bench.disk.list(StorageFixture.path)
             ]:
                 machine.bench.create(HardState(1, None, 2), entries)
             storage = machine.bench.recover()
@@ -381,7 +382,7 @@ class TestAFailedFsync:
 
     def test_fails_this_save_and_all_that_follow(self) -> None:
         """A second fsync that succeeds proves nothing, so it is never tried."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         storage = bench.begin()
         save(storage, entries_of(1, b"a"))
         bench.disk.syncs_to_fail = 1
@@ -392,7 +393,7 @@ class TestAFailedFsync:
     def test_what_the_next_start_read_from_the_cache_is_made_durable_first(self) -> None:
         """Recovery trusts no page cache [4]: after it speaks, a power loss takes nothing."""
         for seed in range(8):
-            bench = Workbench(Random(seed))
+            bench = StorageFixture(Random(seed))
             storage = bench.begin()
             save(storage, entries_of(1, b"a"))
             bench.disk.syncs_to_fail = 1
@@ -403,7 +404,7 @@ class TestAFailedFsync:
 
     def test_closing_after_it_writes_nothing(self) -> None:
         """A closing batch would say that all before it is whole."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         storage = bench.begin()
         bench.disk.syncs_to_fail = 1
         with pytest.raises(StorageError):
@@ -416,7 +417,7 @@ class TestAFailedFsync:
 
     def test_in_the_filler_ends_the_next_save(self) -> None:
         """A disk that fails at zeros is not trusted with entries."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         storage = bench.begin()
         bench.disk.syncs_to_fail = 1
         assert storage.admits(1)

@@ -7,12 +7,14 @@ from random import Random
 
 import pytest
 
+from raftdb.disk.failpoints import FailpointFileSystem
+from raftdb.disk.files import File, FileSystem
 from raftdb.errors import InvalidRequest, StorageError
 from raftdb.raft.types import HardState, MemberID
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
     SMALL_LIMITS,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -21,20 +23,18 @@ from raftdb.simulation.workbench import (
     take_snapshot,
 )
 from raftdb.storage import DataDirectory, Identity, RealFileSystem, StorageLimits
-from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.files import File, FileSystem
 from raftdb.storage.segment import unfinished_spare_name
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(Random(1))
+def bench() -> StorageFixture:
+    return StorageFixture(Random(1))
 
 
 class TestTheLock:
     """Two processes never share a directory."""
 
-    def test_a_second_process_is_refused(self, bench: Workbench) -> None:
+    def test_a_second_process_is_refused(self, bench: StorageFixture) -> None:
         """And told which directory, and what to do."""
         storage = bench.begin()
         with pytest.raises(StorageError, match="in use by another process"):
@@ -61,7 +61,7 @@ class TestWhatIsNoDataDirectory:
         (tmp_path / name).touch()
         DataDirectory.open(RealFileSystem(), str(tmp_path)).close()
 
-    def test_a_directory_of_ours_may_hold_more(self, bench: Workbench) -> None:
+    def test_a_directory_of_ours_may_hold_more(self, bench: StorageFixture) -> None:
         """What is once a node's stays usable."""
         bench.create()
         bench.files.open(f"{bench.path}/notes.txt", create=True).close()
@@ -141,7 +141,7 @@ class TestNamesOfOurs:
             DataDirectory.open(RealFileSystem(), str(tmp_path))
 
     @pytest.mark.parametrize("name", ["0000000000000003.copy", "0000000000000003.spare"])
-    def test_in_a_log_of_ours(self, bench: Workbench, name: str) -> None:
+    def test_in_a_log_of_ours(self, bench: StorageFixture, name: str) -> None:
         """What a start would remove has to be of our form; else somebody is asked to look."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -155,7 +155,7 @@ class TestNamesOfOurs:
     @pytest.mark.parametrize(
         "name", ["wal/my.spare", "wal/3.copy", "snapshots/mine.snapshot", "snapshots/mine.part"]
     )
-    def test_almost(self, bench: Workbench, name: str) -> None:
+    def test_almost(self, bench: StorageFixture, name: str) -> None:
         """A file that only looks like ours stays where it is, start after start."""
         save(bench.begin(), entries_of(1, b"x"))
         path = f"{bench.path}/{name}"
@@ -167,13 +167,13 @@ class TestNamesOfOurs:
 class TestTheIdentity:
     """Whose directory it is."""
 
-    def test_an_empty_directory_has_none(self, bench: Workbench) -> None:
+    def test_an_empty_directory_has_none(self, bench: StorageFixture) -> None:
         """Then the node has to be created, alone or by joining."""
         directory = DataDirectory.open(bench.files, bench.path)
         assert directory.identity is None
         directory.close()
 
-    def test_stays(self, bench: Workbench) -> None:
+    def test_stays(self, bench: StorageFixture) -> None:
         """Across a power loss right after it was made."""
         bench.create()
         bench.disk.lose_power()
@@ -190,7 +190,7 @@ class TestTheIdentity:
                 deaths.pop()
                 raise KeyboardInterrupt
 
-        bench = Workbench(Random(seed), wrap=lambda disk: FailpointFileSystem(disk, die))
+        bench = StorageFixture(Random(seed), wrap=lambda disk: FailpointFileSystem(disk, die))
         with pytest.raises(KeyboardInterrupt):
             bench.create()
         bench.disk.kill_process()
@@ -203,7 +203,7 @@ class TestTheIdentity:
         bench.disk.lose_power()
         assert bench.recover().log.last_index() == 1
 
-    def test_damage_is_found(self, bench: Workbench) -> None:
+    def test_damage_is_found(self, bench: StorageFixture) -> None:
         """No flipped bit makes another member of this one."""
         bench.create()
         path = f"{bench.path}/identity"
@@ -219,7 +219,7 @@ class TestTheIdentity:
                 directory.close()
             bench.disk.flip(path, bit)
 
-    def test_a_newer_format_is_refused(self, bench: Workbench) -> None:
+    def test_a_newer_format_is_refused(self, bench: StorageFixture) -> None:
         """By its number, before anything is made of the rest."""
         bench.create()
         path = f"{bench.path}/identity"
@@ -228,7 +228,7 @@ class TestTheIdentity:
         with pytest.raises(StorageError, match="format 2"):
             DataDirectory.open(bench.files, bench.path)
 
-    def test_a_log_without_it_is_not_thrown_away(self, bench: Workbench) -> None:
+    def test_a_log_without_it_is_not_thrown_away(self, bench: StorageFixture) -> None:
         """Only what an interrupted creation left may be removed."""
         storage = bench.begin()
         fill_log(storage, 1, 3)
@@ -239,7 +239,9 @@ class TestTheIdentity:
         bench.disk.unlink(bench.segments()[0])
         bench.create()
 
-    def test_a_log_without_it_is_refused_before_anybody_is_asked(self, bench: Workbench) -> None:
+    def test_a_log_without_it_is_refused_before_anybody_is_asked(
+        self, bench: StorageFixture
+    ) -> None:
         """A join would cost the member whose log it is its place; the lock is given back."""
         storage = bench.begin()
         fill_log(storage, 1, 3)
@@ -250,7 +252,7 @@ class TestTheIdentity:
         bench.disk.rename(f"{bench.path}/lost", f"{bench.path}/identity")
         assert bench.recover().log.last_index() == 3
 
-    def test_neither_are_snapshots_nor_later_segments(self, bench: Workbench) -> None:
+    def test_neither_are_snapshots_nor_later_segments(self, bench: StorageFixture) -> None:
         """They were in use, too."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -259,7 +261,7 @@ class TestTheIdentity:
         bench.disk.unlink(bench.segments()[0])
         with pytest.raises(StorageError):
             DataDirectory.open(bench.files, bench.path)
-        other = Workbench(Random(2))
+        other = StorageFixture(Random(2))
         storage = other.begin()
         save(storage, entries_of(1, b"x"), commit=1)
         take_snapshot(storage, 1)
@@ -273,7 +275,7 @@ class TestTheIdentity:
 class TestCreating:
     """A node begins with what it is given."""
 
-    def test_with_entries_already_committed(self, bench: Workbench) -> None:
+    def test_with_entries_already_committed(self, bench: StorageFixture) -> None:
         """So a first node finds its own configuration in its log."""
         entries = entries_of(1, b"first")
         bench.create(HardState(1, None, 1), entries)
@@ -281,7 +283,7 @@ class TestCreating:
         assert log_of(storage) == entries
         assert storage.log.initial_state()[0] == HardState(1, None, 1)
 
-    def test_on_a_full_disk_fails_and_leaves_it_empty(self, bench: Workbench) -> None:
+    def test_on_a_full_disk_fails_and_leaves_it_empty(self, bench: StorageFixture) -> None:
         """The next attempt finds an empty directory."""
         bench.disk.capacity_bytes = 5000
         with pytest.raises(StorageError, match="24576 bytes have to be free on its file system"):
@@ -292,7 +294,7 @@ class TestCreating:
     @pytest.mark.parametrize("more", range(0, 4096, 128))
     def test_on_a_small_disk_fails_before_there_is_an_identity(self, more: int) -> None:
         """No node is founded, or taken in by a cluster, that could not be started."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         bench.disk.capacity_bytes = 2 * SMALL_LIMITS.segment_bytes - 2048 + more
         try:
             bench.create()
@@ -303,7 +305,7 @@ class TestCreating:
         save(bench.recover(), entries_of(1, b"x"))
         assert bench.restart().log.last_index() == 1
 
-    def test_on_a_disk_that_cannot_be_used(self, bench: Workbench) -> None:
+    def test_on_a_disk_that_cannot_be_used(self, bench: StorageFixture) -> None:
         """Says so, with the directory's name."""
         bench.disk.capacity_bytes = None
         bench.create()
@@ -319,7 +321,7 @@ class TestAFullDisk:
     def test_whatever_is_admitted_can_be_kept(self, seed: int) -> None:
         """With not a byte more on the disk, up to the first refusal."""
         rng = Random(seed)
-        bench = Workbench(rng)
+        bench = StorageFixture(rng)
         storage = bench.begin()
         assert storage.admits(100)
         bench.disk.capacity_bytes = 0
@@ -338,7 +340,7 @@ class TestAFullDisk:
     def test_votes_are_still_kept(self) -> None:
         """A node without room takes part in elections: there is a reserve for it."""
         limits = SMALL_LIMITS._replace(reserve_bytes=6 * 1024)
-        bench = Workbench(Random(1), limits=limits)
+        bench = StorageFixture(Random(1), limits=limits)
         storage = bench.begin()
         storage.admits(1)
         bench.disk.capacity_bytes = 0
@@ -353,7 +355,7 @@ class TestAFullDisk:
         hard_state, _ = bench.restart().log.initial_state()
         assert hard_state.term == 1 + votes
 
-    def test_writes_resume_when_there_is_room_again(self, bench: Workbench) -> None:
+    def test_writes_resume_when_there_is_room_again(self, bench: StorageFixture) -> None:
         """Without a restart."""
         storage = bench.begin()
         bench.disk.capacity_bytes = 0
@@ -371,14 +373,14 @@ class TestAFullDisk:
     def test_no_room_is_taken_from_the_last_free_bytes(self) -> None:
         """Spare segments leave the file system what it needs."""
         limits = SMALL_LIMITS._replace(free_bytes_min=50_000, spare_segments=2)
-        bench = Workbench(Random(1), limits=limits)
+        bench = StorageFixture(Random(1), limits=limits)
         storage = bench.begin()
         bench.disk.capacity_bytes = 50_000 + bench.disk.used_bytes
         save(storage, entries_of(1, bytes(5000)))
         assert not storage.admits(1000)
         assert bench.disk.free_bytes(bench.path) >= 50_000
 
-    def test_a_start_without_room_says_so(self, bench: Workbench) -> None:
+    def test_a_start_without_room_says_so(self, bench: StorageFixture) -> None:
         """It must rewrite its last segment, and changes nothing where it cannot."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -391,7 +393,7 @@ class TestAFullDisk:
         bench.disk.capacity_bytes = None
         assert log_of(bench.recover()) == entries_of(1, b"x")
 
-    def test_a_spare_left_behind_makes_room_for_the_start(self, bench: Workbench) -> None:
+    def test_a_spare_left_behind_makes_room_for_the_start(self, bench: StorageFixture) -> None:
         """What was reserved for writing is used for starting."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -411,7 +413,7 @@ class TestADiskThatOthersFilled:
     def test_is_no_obstacle_to_any_start(self, seed: int) -> None:
         """However much is written up to the first refusal, and however the process ends."""
         rng = Random(seed)
-        bench = Workbench(rng, limits=SMALL_LIMITS._replace(spare_segments=2))
+        bench = StorageFixture(rng, limits=SMALL_LIMITS._replace(spare_segments=2))
         storage = bench.begin()
         index = 1
         for _ in range(rng.randrange(40)):
@@ -444,7 +446,7 @@ class TestADiskThatOthersFilled:
                 raise KeyboardInterrupt
 
         for seed in range(8):
-            bench = Workbench(
+            bench = StorageFixture(
                 Random(seed),
                 limits=SMALL_LIMITS._replace(spare_segments=2),
                 wrap=lambda disk: FailpointFileSystem(disk, die),
@@ -460,7 +462,7 @@ class TestADiskThatOthersFilled:
 
     def test_costs_a_vote_its_last_room_sooner_than_the_node(self) -> None:
         """Votes are kept while there is a segment for them; only then is a start without room."""
-        bench = Workbench(Random(1), limits=SMALL_LIMITS._replace(spare_segments=2))
+        bench = StorageFixture(Random(1), limits=SMALL_LIMITS._replace(spare_segments=2))
         storage = bench.begin()
         _fill_up(bench)
         while storage.admits(100):
@@ -473,7 +475,7 @@ class TestADiskThatOthersFilled:
             bench.restart()
 
 
-def _fill_up(bench: Workbench) -> None:
+def _fill_up(bench: StorageFixture) -> None:
     """Let others take all that is free."""
     bench.disk.capacity_bytes = bench.disk.used_bytes
 
@@ -484,7 +486,9 @@ class TestSparesLeftBehind:
     def test_are_used_by_the_next_start(self) -> None:
         """Whether only the process ended or the power, too; none is made before one is used."""
         points: list[str] = []
-        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append))
+        bench = StorageFixture(
+            Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append)
+        )
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
         for restart in (bench.restart, bench.power_cycle):
@@ -497,7 +501,7 @@ class TestSparesLeftBehind:
             assert spares_of(bench) == spares
             assert "before create spare" not in points
 
-    def test_hold_the_log_that_is_written_next(self, bench: Workbench) -> None:
+    def test_hold_the_log_that_is_written_next(self, bench: StorageFixture) -> None:
         """And what comes after them has other names."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -513,7 +517,7 @@ class TestSparesLeftBehind:
             if point in armed:
                 raise InterruptedError(point)
 
-        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, die))
+        bench = StorageFixture(Random(1), wrap=lambda disk: FailpointFileSystem(disk, die))
         bench.begin()
         for spare in spares_of(bench):
             bench.disk.unlink(f"{bench.path}/wal/{spare}")
@@ -525,7 +529,7 @@ class TestSparesLeftBehind:
         bench.restart()
         assert spares_of(bench) == []
 
-    def test_an_unfinished_one_is_deleted(self, bench: Workbench) -> None:
+    def test_an_unfinished_one_is_deleted(self, bench: StorageFixture) -> None:
         """Its zeros may be in the page cache alone."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -534,7 +538,7 @@ class TestSparesLeftBehind:
         bench.restart()
         assert not [name for name in spares_of(bench) if "new" in name]
 
-    def test_one_that_was_to_become_a_segment_is_deleted(self, bench: Workbench) -> None:
+    def test_one_that_was_to_become_a_segment_is_deleted(self, bench: StorageFixture) -> None:
         """Its header is written before it gets its name."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -546,7 +550,7 @@ class TestSparesLeftBehind:
     def test_one_that_cannot_be_read_is_deleted(self) -> None:
         """A bad sector where nothing is kept is no reason not to start."""
         bad: list[str] = []
-        bench = Workbench(Random(1), wrap=lambda disk: _BadSectors(disk, bad))
+        bench = StorageFixture(Random(1), wrap=lambda disk: _BadSectors(disk, bad))
         save(bench.begin(), entries_of(1, b"x"))
         bad += spares_of(bench)
         assert bad
@@ -562,7 +566,7 @@ class TestSparesLeftBehind:
             if is_full and point == "before rename spare":
                 raise OSError(errno.ENOSPC, "no room for a longer directory")
 
-        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, full))
+        bench = StorageFixture(Random(1), wrap=lambda disk: FailpointFileSystem(disk, full))
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
         for spare in spares_of(bench):
@@ -577,7 +581,7 @@ class TestSparesLeftBehind:
         storage.admits(1)
         assert len(spares_of(bench)) == SMALL_LIMITS.spare_segments
 
-    def test_one_of_another_size_is_deleted(self, bench: Workbench) -> None:
+    def test_one_of_another_size_is_deleted(self, bench: StorageFixture) -> None:
         """The operator has changed the size of segments."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))
@@ -600,7 +604,7 @@ class _BadSectors(FailpointFileSystem):
         return super().open(path, create=create, sectors=sectors)
 
 
-def spares_of(bench: Workbench) -> list[str]:
+def spares_of(bench: StorageFixture) -> list[str]:
     return [name for name in bench.disk.list(f"{bench.path}/wal") if name.endswith(".spare")]
 
 
@@ -610,7 +614,9 @@ class TestOneFsyncPerSave:
     def test_is_all_it_takes(self) -> None:
         """As long as the segment lasts."""
         points: list[str] = []
-        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append))
+        bench = StorageFixture(
+            Random(1), wrap=lambda disk: FailpointFileSystem(disk, points.append)
+        )
         storage = bench.begin()
         storage.admits(1)
         points.clear()
@@ -636,7 +642,7 @@ class TestLimits:
     def test_are_checked(self, limits: StorageLimits) -> None:
         """With the name of the limit."""
         with pytest.raises(InvalidRequest):
-            Workbench(Random(1), limits=limits).begin()
+            StorageFixture(Random(1), limits=limits).begin()
 
     def test_the_defaults_nest(self) -> None:
         """They are what production uses."""

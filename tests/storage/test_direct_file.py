@@ -15,20 +15,15 @@ from unittest.mock import patch
 import pytest
 from twisted.logger import capturedLogs
 
+from raftdb.disk import direct_file
+from raftdb.disk.buffered_file import RealFile
+from raftdb.disk.direct_file import DirectFile, open_direct
+from raftdb.disk.failpoints import FailpointFileSystem, _FailpointFile
 from raftdb.errors import StorageError
-from raftdb.simulation.workbench import IDENTITY, SMALL_LIMITS, fill_log, outcome
-from raftdb.storage import (
-    DataDirectory,
-    DurableStorage,
-    RealFileSystem,
-    direct_file,
-    run_here,
-)
+from raftdb.simulation.disk.storage_fixture import IDENTITY, SMALL_LIMITS, fill_log, outcome
+from raftdb.storage import DataDirectory, DurableStorage, RealFileSystem, run_here
 from raftdb.storage.batch import SECTOR_BYTES
-from raftdb.storage.direct_file import DirectFile, open_direct
-from raftdb.storage.failpoints import FailpointFileSystem, _FailpointFile
-from raftdb.storage.limits import InHalves
-from raftdb.storage.real_file import RealFile
+from raftdb.storage.limits import SplitWrite
 from raftdb.storage.record import Record
 from tests.disks import flush_counter, pages_of
 
@@ -217,12 +212,12 @@ class TestTheLog:
         directory.create(IDENTITY, limits=SMALL_LIMITS)
         storage = directory.recover(run=run_here, fill=run_here, crash=print, limits=SMALL_LIMITS)
         work = storage._wal.append(Record(None))
-        assert isinstance(work, InHalves)
+        assert isinstance(work, SplitWrite)
         assert work.begin() is not None
         with pytest.raises(StorageError):
             work.end(OSError(errno.EIO, os.strerror(errno.EIO)))
         again = storage._wal.append(Record(None))
-        assert isinstance(again, InHalves)
+        assert isinstance(again, SplitWrite)
         assert again.begin() is None
         with pytest.raises(StorageError):
             again()

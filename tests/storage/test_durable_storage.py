@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from raftdb.errors import Compacted
-from raftdb.peer.snapshots import SnapshotFiles
+from raftdb.peer.snapshot_sender import SnapshotFiles
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import (
     ConfChange,
@@ -16,11 +16,11 @@ from raftdb.raft.types import (
     HardState,
 )
 from raftdb.replica.seams import Storage
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     CONF_STATE,
     IDENTITY,
     SMALL_LIMITS,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -35,14 +35,14 @@ from raftdb.simulation.workbench import (
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(Random(1))
+def bench() -> StorageFixture:
+    return StorageFixture(Random(1))
 
 
 class TestTheSeam:
     """Replica asks for a protocol and never imports this package."""
 
-    def test_fits_by_shape(self, bench: Workbench) -> None:
+    def test_fits_by_shape(self, bench: StorageFixture) -> None:
         """The type checker is the test."""
         durable = bench.begin()
         storage: Storage = durable
@@ -54,7 +54,7 @@ class TestTheSeam:
 class TestWhatIsSaved:
     """A save that fired is there after anything that may happen to the machine."""
 
-    def test_survives_a_power_loss(self, bench: Workbench) -> None:
+    def test_survives_a_power_loss(self, bench: StorageFixture) -> None:
         """Term, vote, commit and entries, NULs and changes included, come back as they were."""
         change = ConfChange((ConfChangeSingle(ConfChangeKind.ADD_VOTER, IDENTITY.member),))
         entries = (Entry(3, 1, b"\0" * 2000), Entry(3, 2, b"", change), Entry(3, 3))
@@ -63,7 +63,7 @@ class TestWhatIsSaved:
         assert log_of(storage) == entries
         assert storage.log.initial_state()[0] == HardState(3, IDENTITY.member, 2)
 
-    def test_shows_in_the_log_at_once(self, bench: Workbench) -> None:
+    def test_shows_in_the_log_at_once(self, bench: StorageFixture) -> None:
         """When the Deferred fires, readers see the entries, and their bytes are counted."""
         storage = bench.begin()
         entries = entries_of(1, b"a", b"bc")
@@ -71,7 +71,7 @@ class TestWhatIsSaved:
         assert log_of(storage) == entries
         assert storage.log_bytes == sum(entry.size for entry in entries)
 
-    def test_replaces_what_conflicts(self, bench: Workbench) -> None:
+    def test_replaces_what_conflicts(self, bench: StorageFixture) -> None:
         """An append at or below the last index cuts the log back, in memory and at recovery."""
         storage = bench.begin()
         save(storage, entries_of(1, b"a", b"b", b"c", b"d"))
@@ -83,13 +83,13 @@ class TestWhatIsSaved:
         assert log_of(storage) == expected
         assert storage.log_bytes == sum(entry.size for entry in expected)
 
-    def test_visits_no_disk_for_messages_alone(self, bench: Workbench) -> None:
+    def test_visits_no_disk_for_messages_alone(self, bench: StorageFixture) -> None:
         """A Ready without anything to keep costs nothing."""
         storage = bench.begin()
         bench.disk.broken = True
         outcome(storage.save(Ready()))
 
-    def test_spans_segments(self, bench: Workbench) -> None:
+    def test_spans_segments(self, bench: StorageFixture) -> None:
         """A log over many segments comes back whole, also when a batch is larger than one."""
         storage = bench.begin()
         fill_log(storage, 1, 40, size=700)
@@ -103,7 +103,7 @@ class TestWhatIsSaved:
 class TestCompaction:
     """The log is bounded by the older of two snapshots."""
 
-    def test_keeps_the_log_from_the_older_snapshot(self, bench: Workbench) -> None:
+    def test_keeps_the_log_from_the_older_snapshot(self, bench: StorageFixture) -> None:
         """Segments before it go, and the node comes back with what is left."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -130,7 +130,7 @@ class TestCompaction:
             SMALL_LIMITS._replace(drop_entries=10),
             SMALL_LIMITS._replace(drop_bytes=10 * entries_of(1, b"x" * 100)[0].size),
         ):
-            bench = Workbench(Random(1), limits=limits)
+            bench = StorageFixture(Random(1), limits=limits)
             storage = bench.begin()
             fill_log(storage, 1, 40)
             take_snapshot(storage, 25)
@@ -144,7 +144,7 @@ class TestCompaction:
             kept = log_of(storage)
             assert log_of(bench.power_cycle())[-len(kept) :] == kept
 
-    def test_nothing_is_dropped_after_the_end(self, bench: Workbench) -> None:
+    def test_nothing_is_dropped_after_the_end(self, bench: StorageFixture) -> None:
         """The next process may be reading the files that a late compaction would delete."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -155,7 +155,7 @@ class TestCompaction:
         assert not outcome(storage.compact())
         assert bench.segments() == before
 
-    def test_the_vote_outlives_its_segment(self, bench: Workbench) -> None:
+    def test_the_vote_outlives_its_segment(self, bench: StorageFixture) -> None:
         """Each segment repeats the hard state, so deleting the one that held it loses nothing."""
         storage = bench.begin()
         save(storage, term=7, vote=IDENTITY.member)
@@ -169,7 +169,7 @@ class TestCompaction:
         hard_state, _ = bench.power_cycle().log.initial_state()
         assert (hard_state.term, hard_state.vote) == (7, IDENTITY.member)
 
-    def test_only_two_snapshots_are_kept(self, bench: Workbench) -> None:
+    def test_only_two_snapshots_are_kept(self, bench: StorageFixture) -> None:
         """A third pushes out the first."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -184,9 +184,9 @@ class TestCompaction:
 class TestInstallingASnapshot:
     """A snapshot from a peer replaces the log."""
 
-    def test_replaces_log_and_state(self, bench: Workbench) -> None:
+    def test_replaces_log_and_state(self, bench: StorageFixture) -> None:
         """Afterwards the log begins behind it, now and after a power loss."""
-        leader = Workbench(Random(2)).begin()
+        leader = StorageFixture(Random(2)).begin()
         fill_log(leader, 1, 50)
         take_snapshot(leader, 50)
         storage = bench.begin()

@@ -15,10 +15,12 @@ from random import Random
 import pytest
 
 import raftdb
+from raftdb.disk.failpoints import FailpointFileSystem
+from raftdb.disk.files import FailedSync
 from raftdb.errors import RaftDBError, StorageError
 from raftdb.raft.types import EntryID, HardState
-from raftdb.simulation.workbench import (
-    Workbench,
+from raftdb.simulation.disk.storage_fixture import (
+    StorageFixture,
     entries_of,
     fill_log,
     metadata_at,
@@ -28,8 +30,6 @@ from raftdb.simulation.workbench import (
     take_snapshot,
 )
 from raftdb.storage import DurableStorage
-from raftdb.storage.failpoints import FailpointFileSystem
-from raftdb.storage.files import FailedSync
 from raftdb.storage.record import Record
 from raftdb.storage.segment import spare_name
 
@@ -44,7 +44,7 @@ class Scene:
         self.failing = ""
         self.seen: list[str] = []
         self._code = code
-        self.bench = Workbench(
+        self.bench = StorageFixture(
             Random(1), wrap=lambda disk: FailpointFileSystem(disk, self._failpoint)
         )
 
@@ -67,7 +67,7 @@ Step = Callable[[DurableStorage], None]
 
 
 def _peer() -> DurableStorage:
-    storage = Workbench(Random(77)).begin()
+    storage = StorageFixture(Random(77)).begin()
     fill_log(storage, 1, 60)
     take_snapshot(storage, 60)
     return storage
@@ -92,7 +92,7 @@ def _receiving(storage: DurableStorage) -> None:
 def _receiving_again(storage: DurableStorage) -> None:
     """The candidate before this one is deleted."""
     _receiving(storage)
-    fill_log(peer := Workbench(Random(78)).begin(), 1, 70)
+    fill_log(peer := StorageFixture(Random(78)).begin(), 1, 70)
     take_snapshot(peer, 70)
     send_snapshot(peer, EntryID(1, 70), storage)
 
@@ -234,7 +234,7 @@ class TestTheTable:
             for path in root.rglob("*.py")
             if re.search(r"\bos\.(fsync|fdatasync|sync)\b|F_FULLFSYNC", path.read_text())
         }
-        assert found == {"storage/real_file.py"}
+        assert found == {"disk/buffered_file.py"}
 
 
 class TestAFailedWrite:
@@ -252,7 +252,7 @@ class TestAFailedWrite:
             if point.removeprefix("before ") in armed:
                 raise OSError(code, "the test's disk", step)
 
-        bench = Workbench(Random(1), wrap=lambda disk: FailpointFileSystem(disk, failpoint))
+        bench = StorageFixture(Random(1), wrap=lambda disk: FailpointFileSystem(disk, failpoint))
         bench.begin()
         bench.disk.unlink(f"{bench.path}/wal/{spare_name(1)}")
         storage = bench.restart()

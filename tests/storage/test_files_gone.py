@@ -10,10 +10,10 @@ from random import Random
 import pytest
 
 from raftdb.errors import StorageError
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
     SMALL_LIMITS,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     metadata_at,
@@ -26,15 +26,15 @@ from raftdb.storage import DataDirectory, DurableStorage, RealFileSystem, run_he
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(Random(1))
+def bench() -> StorageFixture:
+    return StorageFixture(Random(1))
 
 
-def _segment(bench: Workbench, at: int) -> str:
+def _segment(bench: StorageFixture, at: int) -> str:
     return bench.segments()[at]
 
 
-GONE: dict[str, Callable[[Workbench], str]] = {
+GONE: dict[str, Callable[[StorageFixture], str]] = {
     "the current segment": lambda bench: _segment(bench, -1),
     "an earlier segment": lambda bench: _segment(bench, 0),
     "a snapshot": lambda bench: f"{bench.path}/snapshots/{bench.snapshot_names()[0]}",
@@ -46,7 +46,7 @@ class TestAFileThatIsGone:
     """A process would go on writing into it, and all it acknowledges would go with the process."""
 
     @pytest.mark.parametrize("name", list(GONE), ids=lambda name: name.replace(" ", "-"))
-    def test_ends_the_process(self, bench: Workbench, name: str) -> None:
+    def test_ends_the_process(self, bench: StorageFixture, name: str) -> None:
         """With its name; and no save succeeds any more."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -81,7 +81,7 @@ class TestAFileThatIsGone:
 class TestWhatIsAllRight:
     """A look finds no fault with a node that deletes, renames and begins files itself."""
 
-    def test_in_the_middle_of_everything(self, bench: Workbench) -> None:
+    def test_in_the_middle_of_everything(self, bench: StorageFixture) -> None:
         """After each step of a life with rotations, snapshots, an install and compaction."""
         storage = bench.begin()
         for index in range(1, 80):
@@ -91,7 +91,7 @@ class TestWhatIsAllRight:
                 storage.look()
                 outcome(storage.compact())
             storage.look()
-        peer = Workbench(Random(2)).begin()
+        peer = StorageFixture(Random(2)).begin()
         fill_log(peer, 1, 100)
         take_snapshot(peer, 100)
         send_snapshot(peer, metadata_at(100).last, storage)
@@ -102,7 +102,7 @@ class TestWhatIsAllRight:
         storage.look()
         assert bench.crashes == []
 
-    def test_after_the_end(self, bench: Workbench) -> None:
+    def test_after_the_end(self, bench: StorageFixture) -> None:
         """The next process may be at the files."""
         storage = bench.begin()
         save(storage, entries_of(1, b"x"))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from raftdb.codec import encode_entries, encode_hard_state, encode_member_id
 from raftdb.errors import RemoteProtocolError
 from raftdb.raft.types import ZERO, EntryID, HardState, SnapshotMetadata
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     CONF_STATE,
     IDENTITY,
-    Workbench,
+    StorageFixture,
     entries_of,
     metadata_at,
     save,
@@ -98,7 +98,7 @@ class TestASegment:
 
     def test_byte_by_byte(self) -> None:
         """Header, two batches chained to it, zeros."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         storage = bench.begin()
         save(storage, entries_of(1, b"a"))
         save(storage, entries_of(2, b"b"), commit=1)
@@ -131,7 +131,7 @@ class TestASegment:
 
     def test_is_pinned(self) -> None:
         """If this fails the format has changed: raise its number, and keep reading the old one."""
-        bench = Workbench(Random(1))
+        bench = StorageFixture(Random(1))
         storage = bench.begin()
         save(storage, entries_of(1, b"a" * 600, b""), vote=None)
         save(storage, commit=2)

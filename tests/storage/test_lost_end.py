@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 
+from raftdb.disk.failpoints import FailpointFileSystem
 from raftdb.errors import Corrupt
 from raftdb.raft.types import EntryID, HardState
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -24,28 +25,27 @@ from raftdb.simulation.workbench import (
     take_snapshot,
 )
 from raftdb.storage import DurableStorage
-from raftdb.storage.failpoints import FailpointFileSystem
 from raftdb.storage.record import Record
 from raftdb.storage.segment import mark_name
 from raftdb.storage.snapshots import received_name, snapshot_name
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(Random(1))
+def bench() -> StorageFixture:
+    return StorageFixture(Random(1))
 
 
-def marks_of(bench: Workbench) -> list[str]:
+def marks_of(bench: StorageFixture) -> list[str]:
     return [name for name in bench.disk.list(f"{bench.path}/wal") if name.endswith(".begun")]
 
 
-def without_mark(bench: Workbench) -> None:
+def without_mark(bench: StorageFixture) -> None:
     """Remove the mark, so that the other witnesses speak alone."""
     for name in marks_of(bench):
         bench.disk.unlink(f"{bench.path}/wal/{name}")
 
 
-def files_of(bench: Workbench) -> dict[str, bytes]:
+def files_of(bench: StorageFixture) -> dict[str, bytes]:
     folders = (f"{bench.path}/wal", f"{bench.path}/snapshots")
     return {
         f"{folder}/{name}": bench.disk.contents(f"{folder}/{name}")
@@ -58,7 +58,7 @@ class TestTheLastSegment:
     """Of segments that are whole, the last one is gone: a log of earlier."""
 
     @pytest.mark.parametrize("lost", [1, 2, 3])
-    def test_is_missed_by_the_mark(self, bench: Workbench, lost: int) -> None:
+    def test_is_missed_by_the_mark(self, bench: StorageFixture, lost: int) -> None:
         """With or without a snapshot; the file is named, and nothing is changed."""
         storage = bench.begin()
         fill_log(storage, 1, 60)
@@ -74,7 +74,7 @@ class TestTheLastSegment:
         assert "Move the data directory away" in str(caught.value)
         assert files_of(bench) == before
 
-    def test_is_missed_by_a_snapshot_of_the_own_state(self, bench: Workbench) -> None:
+    def test_is_missed_by_a_snapshot_of_the_own_state(self, bench: StorageFixture) -> None:
         """What the snapshot holds was acknowledged; it is not deleted as if it were nobody's."""
         storage = bench.begin()
         fill_log(storage, 1, 60)
@@ -90,7 +90,7 @@ class TestTheLastSegment:
         assert caught.value.path == bench.segments()[-1]
         assert files_of(bench) == before
 
-    def test_is_missed_by_a_snapshot_that_was_installed(self, bench: Workbench) -> None:
+    def test_is_missed_by_a_snapshot_that_was_installed(self, bench: StorageFixture) -> None:
         """Once the log has taken it, it is one of the own state."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -103,7 +103,7 @@ class TestTheLastSegment:
         with pytest.raises(Corrupt, match="the end of the log is missing"):
             bench.recover()
 
-    def test_another_history_at_the_snapshot(self, bench: Workbench) -> None:
+    def test_another_history_at_the_snapshot(self, bench: StorageFixture) -> None:
         """An older image of the log with other entries is no log of this state, however long."""
         storage = bench.begin()
         fill_log(storage, 1, 10)
@@ -126,7 +126,7 @@ class TestTheHardState:
     """What is committed is in the log, whatever the files say."""
 
     @pytest.mark.parametrize("state", [HardState(1, None, 4), HardState(0, None, 0)])
-    def test_does_not_go_beyond_the_log(self, bench: Workbench, state: HardState) -> None:
+    def test_does_not_go_beyond_the_log(self, bench: StorageFixture, state: HardState) -> None:
         """Neither a commit behind its end, nor an end of a later term."""
         storage = bench.begin()
         save(storage, entries_of(1, b"a", b"b", b"c"))
@@ -138,7 +138,7 @@ class TestTheHardState:
 class TestWhatProvesNothing:
     """A node that lost nothing starts, wherever it was interrupted."""
 
-    def test_a_snapshot_received_and_not_installed(self, bench: Workbench) -> None:
+    def test_a_snapshot_received_and_not_installed(self, bench: StorageFixture) -> None:
         """It goes beyond the log for that it is a peer's; it is deleted."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -157,7 +157,7 @@ class TestWhatProvesNothing:
             if at in armed:
                 raise KeyboardInterrupt
 
-        bench = Workbench(Random(seed), wrap=lambda disk: FailpointFileSystem(disk, die))
+        bench = StorageFixture(Random(seed), wrap=lambda disk: FailpointFileSystem(disk, die))
         storage = bench.begin()
         fill_log(storage, 1, 40)
         send_snapshot(_leader(), EntryID(1, 60), storage)
@@ -170,7 +170,7 @@ class TestWhatProvesNothing:
         bench.disk.lose_power()
         assert bench.recover().snapshot_index == 60
 
-    def test_one_received_that_the_log_has_reached_by_itself(self, bench: Workbench) -> None:
+    def test_one_received_that_the_log_has_reached_by_itself(self, bench: StorageFixture) -> None:
         """Its state is the own one by now, and is kept as such."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -181,7 +181,7 @@ class TestWhatProvesNothing:
         assert bench.snapshot_names() == [snapshot_name(EntryID(1, 45))]
         assert bench.power_cycle().log.last_index() == 50
 
-    def test_older_snapshots_than_where_the_log_begins(self, bench: Workbench) -> None:
+    def test_older_snapshots_than_where_the_log_begins(self, bench: StorageFixture) -> None:
         """A snapshot that was installed replaces the log, and what was before it."""
         storage = bench.begin()
         fill_log(storage, 1, 40)
@@ -203,7 +203,7 @@ class TestWhatProvesNothing:
 class TestTheMark:
     """It costs nothing but a name."""
 
-    def test_is_there_from_the_beginning(self, bench: Workbench) -> None:
+    def test_is_there_from_the_beginning(self, bench: StorageFixture) -> None:
         """And names the last segment, after each of them and after a power loss."""
         storage = bench.begin()
         assert marks_of(bench) == [mark_name(1)]
@@ -212,7 +212,7 @@ class TestTheMark:
         bench.power_cycle()
         assert marks_of(bench) == [mark_name(len(bench.segments()))]
 
-    def test_is_made_where_an_older_program_made_none(self, bench: Workbench) -> None:
+    def test_is_made_where_an_older_program_made_none(self, bench: StorageFixture) -> None:
         """From the next start on the end of that log is watched, too."""
         storage = bench.begin()
         fill_log(storage, 1, 60)
@@ -220,7 +220,7 @@ class TestTheMark:
         bench.restart()
         assert marks_of(bench) == [mark_name(len(bench.segments()))]
 
-    def test_of_an_earlier_segment_follows(self, bench: Workbench) -> None:
+    def test_of_an_earlier_segment_follows(self, bench: StorageFixture) -> None:
         """The process died between the segment and its mark."""
         storage = bench.begin()
         fill_log(storage, 1, 60)
@@ -231,7 +231,7 @@ class TestTheMark:
 
 
 def _leader(index: int = 60, *, term: int = 1) -> DurableStorage:
-    storage = Workbench(Random(77), identity=IDENTITY).begin()
+    storage = StorageFixture(Random(77), identity=IDENTITY).begin()
     for at in range(1, index + 1):
         save(storage, entries_of(at, b"x", term=term), term=term, commit=at)
     take_snapshot(storage, index, term=term)
@@ -248,7 +248,7 @@ def _cut_short(point: str, rng: Random, skip: int) -> None:
             if len(armed) > skip + 1:
                 raise KeyboardInterrupt
 
-    bench = Workbench(rng, wrap=lambda disk: FailpointFileSystem(disk, die))
+    bench = StorageFixture(rng, wrap=lambda disk: FailpointFileSystem(disk, die))
     storage = bench.begin()
     armed.append(point)
     acknowledged = 0

@@ -17,11 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
+from raftdb.disk.threads import WorkThread
 from raftdb.errors import ShuttingDown, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import EntryID, HardState
-from raftdb.simulation.disk import LossyDisk
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.lossy_disk import LossyDisk
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
     SMALL_LIMITS,
     entries_of,
@@ -33,7 +34,6 @@ from raftdb.simulation.workbench import (
     take_snapshot,
 )
 from raftdb.storage import DataDirectory, DurableStorage, FileSystem, RealFileSystem, run_here
-from raftdb.threads import WorkThread
 
 T = TypeVar("T")
 

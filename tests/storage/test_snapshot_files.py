@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from raftdb.errors import Compacted, Corrupt, LocalProtocolError, RemoteProtocolError, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import EntryID, HardState
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -33,19 +33,19 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(Random(1))
+def bench() -> StorageFixture:
+    return StorageFixture(Random(1))
 
 
 @pytest.fixture
-def storage(bench: Workbench) -> DurableStorage:
+def storage(bench: StorageFixture) -> DurableStorage:
     storage = bench.begin()
     fill_log(storage, 1, 40)
     return storage
 
 
 def leader_at(index: int, seed: int = 9) -> DurableStorage:
-    leader = Workbench(Random(seed)).begin()
+    leader = StorageFixture(Random(seed)).begin()
     fill_log(leader, 1, index)
     take_snapshot(leader, index)
     return leader
@@ -69,7 +69,9 @@ class TestWriting:
         reader.close()
         assert read_snapshot(storage, EntryID(1, 20)) == sections_at(20)
 
-    def test_an_aborted_one_leaves_nothing(self, bench: Workbench, storage: DurableStorage) -> None:
+    def test_an_aborted_one_leaves_nothing(
+        self, bench: StorageFixture, storage: DurableStorage
+    ) -> None:
         """Neither a file nor a name."""
         writer = storage.create_snapshot(metadata_at(20))
         outcome(writer.write("kv", b"half"))
@@ -87,7 +89,7 @@ class TestWriting:
             outcome(writer.write("a", b"3"))
 
     def test_a_full_disk_gives_up_the_snapshot_only(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """The log goes on, and nothing half remains."""
         bench.disk.capacity_bytes = 0
@@ -100,7 +102,7 @@ class TestWriting:
         save(storage, entries_of(41, b"y"))
 
     def test_an_older_one_than_what_was_installed_meanwhile_is_dropped(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """It would be a step back."""
         writer = storage.create_snapshot(metadata_at(20))
@@ -115,7 +117,9 @@ class TestWriting:
 class TestReading:
     """To go to the filler and back costs as much as to take a chunk in."""
 
-    def test_brings_many_chunks_at_a_time(self, bench: Workbench, storage: DurableStorage) -> None:
+    def test_brings_many_chunks_at_a_time(
+        self, bench: StorageFixture, storage: DurableStorage
+    ) -> None:
         """About a mebibyte in one piece of work, in order, and the end with them."""
         chunks = [("kv", bytes((number,)) * 100_000) for number in range(25)]
         writer = storage.create_snapshot(metadata_at(20))
@@ -139,7 +143,9 @@ class TestReading:
 class TestDamage:
     """A snapshot is checked when it is read; what is damaged is not loaded."""
 
-    def test_every_flipped_bit_is_found(self, bench: Workbench, storage: DurableStorage) -> None:
+    def test_every_flipped_bit_is_found(
+        self, bench: StorageFixture, storage: DurableStorage
+    ) -> None:
         """At the start, if it is in the first bytes, or when that frame is read."""
         take_snapshot(storage, 5)
         path = f"{bench.path}/snapshots/{bench.snapshot_names()[0]}"
@@ -153,7 +159,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("cut", [1, 30, 1000])
     def test_a_file_that_ends_too_early_or_too_late(
-        self, bench: Workbench, storage: DurableStorage, cut: int
+        self, bench: StorageFixture, storage: DurableStorage, cut: int
     ) -> None:
         """The end is a frame of its own, and the last thing in the file."""
         take_snapshot(storage, 5)
@@ -165,7 +171,7 @@ class TestDamage:
                 read_snapshot(storage, EntryID(1, 5))
 
     def test_damaged_first_bytes_refuse_to_start(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """The state would be missing."""
         take_snapshot(storage, 5)
@@ -176,7 +182,7 @@ class TestDamage:
         assert caught.value.path == path
 
     def test_a_missing_one_refuses_to_start(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """Where the log begins behind it nothing else holds the state."""
         take_snapshot(storage, 20)
@@ -188,12 +194,12 @@ class TestDamage:
             bench.restart()
 
     def test_one_of_another_cluster_refuses_to_start(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """Somebody copied a file from elsewhere."""
         take_snapshot(storage, 20)
         other = Identity(IDENTITY.id, IDENTITY.incarnation, 99)
-        foreign = Workbench(Random(4), identity=other)
+        foreign = StorageFixture(Random(4), identity=other)
         elsewhere = foreign.begin()
         fill_log(elsewhere, 1, 20)
         take_snapshot(elsewhere, 20)
@@ -204,7 +210,7 @@ class TestDamage:
             bench.restart()
 
     def test_one_under_another_name_refuses_to_start(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """The name and the content have to agree."""
         take_snapshot(storage, 20)
@@ -221,7 +227,7 @@ class TestPins:
     """What is being read stays until it is let go."""
 
     def test_a_streamed_snapshot_is_not_deleted(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """Its file stays readable, and the log behind it stays for whoever receives it."""
         take_snapshot(storage, 10)
@@ -239,7 +245,7 @@ class TestPins:
         assert storage.log.first_index() == 21
 
     def test_a_file_that_cannot_be_opened_is_not_pinned(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """A failure leaves no trace in the bookkeeping."""
         take_snapshot(storage, 10)
@@ -256,7 +262,7 @@ class TestReceiving:
     """What a peer sends is believed when every checksum is right."""
 
     def test_is_only_a_candidate_until_it_is_installed(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """A restart before the log has taken it leaves the old state, and removes the file."""
         before = log_of(storage)
@@ -270,7 +276,7 @@ class TestReceiving:
         assert bench.snapshot_names() == []
 
     def test_a_second_candidate_replaces_the_first(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """At most one waits, so that a peer cannot fill the disk."""
         for index in (60, 70):
@@ -278,7 +284,7 @@ class TestReceiving:
         assert bench.snapshot_names() == [received_name(EntryID(1, 70))]
 
     def test_a_candidate_left_behind_by_an_own_snapshot_goes(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """The core has caught up in another way."""
         send_snapshot(leader_at(45), EntryID(1, 45), storage)
@@ -291,7 +297,7 @@ class TestReceiving:
         with pytest.raises(StorageError):
             outcome(storage.save(Ready(HardState(1, None, 60), (), metadata_at(60))))
 
-    def test_every_byte_is_verified(self, bench: Workbench, storage: DurableStorage) -> None:
+    def test_every_byte_is_verified(self, bench: StorageFixture, storage: DurableStorage) -> None:
         """Damage on the way is found at the commit, and nothing is left behind."""
         image = image_of(leader_at(50), 50)
         for at in range(0, len(image), 97):
@@ -311,7 +317,7 @@ class TestReceiving:
         outcome(receiver.write(0, image))
         with pytest.raises(RemoteProtocolError, match="unusable"):
             outcome(receiver.commit())
-        other = Workbench(Random(3), identity=Identity("n1", 5, 99)).begin()
+        other = StorageFixture(Random(3), identity=Identity("n1", 5, 99)).begin()
         receiver = other.receive_snapshot(metadata_at(50), len(image))
         outcome(receiver.write(0, image))
         with pytest.raises(RemoteProtocolError, match="cluster"):
@@ -334,7 +340,7 @@ class TestReceiving:
             outcome(receiver.commit())
 
     def test_the_same_place_in_the_log_again(
-        self, bench: Workbench, storage: DurableStorage
+        self, bench: StorageFixture, storage: DurableStorage
     ) -> None:
         """A snapshot that is kept already is no candidate."""
         take_snapshot(storage, 40)

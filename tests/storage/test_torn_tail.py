@@ -11,10 +11,10 @@ import pytest
 from raftdb.codec import encode_hard_state
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import Entry, HardState
-from raftdb.simulation.disk import LossyDisk
-from raftdb.simulation.workbench import (
+from raftdb.simulation.disk.lossy_disk import LossyDisk
+from raftdb.simulation.disk.storage_fixture import (
     IDENTITY,
-    Workbench,
+    StorageFixture,
     entries_of,
     fill_log,
     log_of,
@@ -87,13 +87,13 @@ class Scene(NamedTuple):
 
 
 def survivors(disk: LossyDisk) -> Survivors:
-    log = read_log(disk, f"{Workbench.path}/wal", OWNER)
+    log = read_log(disk, f"{StorageFixture.path}/wal", OWNER)
     return tuple(log.replay.entries), log.replay.hard_state
 
 
 def scene(shape: str, *, earlier: int = 9) -> Scene:
     """Write entries up to 9, and behind them the last batch of this shape."""
-    bench = Workbench(Random(3))
+    bench = StorageFixture(Random(3))
     storage = bench.begin()
     save(storage, entries_of(1, *[b"first"] * (10 - earlier)))
     fill_log(storage, 11 - earlier, 9)
@@ -154,7 +154,7 @@ class TestATornTailIsCut:
         image = bytearray(torn.whole)
         image[torn.begin : torn.begin + SECTOR] = bytes(SECTOR)
         torn.disk.overwrite(torn.path, bytes(image))
-        bench = Workbench(Random(4))
+        bench = StorageFixture(Random(4))
         bench.disk = torn.disk
         bench.files = torn.disk
         storage = bench.restart()
@@ -237,7 +237,7 @@ class TestDamageRefusesToStart:
         """The next segment is begun only when all of this one is durable, torn or not."""
         place = scene("first of a new segment")
         place.disk.overwrite(place.path, place.without)
-        earlier = f"{Workbench.path}/wal/{segment.segment_name(1)}"
+        earlier = f"{StorageFixture.path}/wal/{segment.segment_name(1)}"
         content = place.disk.contents(earlier)
         used = len(content.rstrip(b"\0"))
         begin = (used - 1) // SECTOR * SECTOR
@@ -248,7 +248,7 @@ class TestDamageRefusesToStart:
     def test_bytes_in_the_unused_end_of_an_earlier_segment(self) -> None:
         """Nothing was ever written there."""
         place = scene("first of a new segment")
-        earlier = f"{Workbench.path}/wal/{segment.segment_name(1)}"
+        earlier = f"{StorageFixture.path}/wal/{segment.segment_name(1)}"
         size = len(place.disk.contents(earlier))
         for bit in (size * 8 - 1, size * 8 - 8 * SECTOR):
             place.disk.flip(earlier, bit)
@@ -268,12 +268,12 @@ class TestDamageRefusesToStart:
     def test_refusing_changes_nothing(self, damaged: Scene) -> None:
         """The evidence stays as it was found."""
         damaged.disk.flip(damaged.path, damaged.begin * 8 + 900)
-        directory = f"{Workbench.path}/wal"
+        directory = f"{StorageFixture.path}/wal"
         before = {
             name: damaged.disk.contents(f"{directory}/{name}")
             for name in damaged.disk.list(directory)
         }
-        bench = Workbench(Random(4))
+        bench = StorageFixture(Random(4))
         bench.disk = damaged.disk
         bench.files = damaged.disk
         with pytest.raises(Corrupt):
@@ -344,7 +344,7 @@ class TestMisplacedBatches:
 
     def test_a_copy_of_the_log_kept_as_a_value_is_just_bytes(self) -> None:
         """Headers inside values, at sector's edges even, do not take part in the judgement."""
-        bench = Workbench(Random(5))
+        bench = StorageFixture(Random(5))
         storage = bench.begin()
         fill_log(storage, 1, 3)
         first = bench.disk.contents(bench.segments()[0])[4096 : 4096 + SECTOR]
@@ -367,27 +367,27 @@ class TestSegments:
     """Files that are missing, mixed up or cut short."""
 
     @pytest.fixture
-    def bench(self) -> Workbench:
-        bench = Workbench(Random(6))
+    def bench(self) -> StorageFixture:
+        bench = StorageFixture(Random(6))
         fill_log(bench.begin(), 1, 60)
         assert len(bench.segments()) >= 4
         return bench
 
     @pytest.mark.parametrize("position", [0, 1, 2])
-    def test_a_missing_one_is_noticed(self, bench: Workbench, position: int) -> None:
+    def test_a_missing_one_is_noticed(self, bench: StorageFixture, position: int) -> None:
         """The first by the log's beginning, a later one by the chain."""
         bench.disk.unlink(bench.segments()[position])
         with pytest.raises(Corrupt):
             bench.restart()
 
-    def test_all_missing(self, bench: Workbench) -> None:
+    def test_all_missing(self, bench: StorageFixture) -> None:
         """An identity without a log is no empty log."""
         for path in bench.segments():
             bench.disk.unlink(path)
         with pytest.raises(Corrupt):
             bench.restart()
 
-    def test_one_in_the_place_of_another(self, bench: Workbench) -> None:
+    def test_one_in_the_place_of_another(self, bench: StorageFixture) -> None:
         """The number stands in the header."""
         first, second, *_ = bench.segments()
         bench.disk.overwrite(second, bench.disk.contents(first))
@@ -396,16 +396,16 @@ class TestSegments:
 
     def test_one_under_another_name(self) -> None:
         """The next segment would take a name that is in use."""
-        bench = Workbench(Random(7))
+        bench = StorageFixture(Random(7))
         fill_log(bench.begin(), 1, 3)
         (path,) = bench.segments()
         bench.disk.rename(path, path.replace("1.log", "2.log"))
         with pytest.raises(Corrupt, match="under another name"):
             bench.restart()
 
-    def test_one_of_the_same_member_with_another_history(self, bench: Workbench) -> None:
+    def test_one_of_the_same_member_with_another_history(self, bench: StorageFixture) -> None:
         """A segment from a backup fits by its number and sequence, but not by its chain."""
-        other = Workbench(Random(7))
+        other = StorageFixture(Random(7))
         fill_log(other.begin(), 1, 60)
         path = bench.segments()[-1]
         assert path == other.segments()[-1]
@@ -414,20 +414,20 @@ class TestSegments:
             bench.restart()
 
     @pytest.mark.parametrize("position", [0, -1])
-    def test_one_that_is_cut_short(self, bench: Workbench, position: int) -> None:
+    def test_one_that_is_cut_short(self, bench: StorageFixture, position: int) -> None:
         """Segments never change their length."""
         path = bench.segments()[position]
         bench.disk.overwrite(path, bench.disk.contents(path)[:-SECTOR])
         with pytest.raises(Corrupt):
             bench.restart()
 
-    def test_one_of_another_member(self, bench: Workbench) -> None:
+    def test_one_of_another_member(self, bench: StorageFixture) -> None:
         """A file copied from another node is refused with both names."""
         other = IDENTITY.owner._replace(cluster_id=9)
         with pytest.raises(StorageError, match="two data directories are mixed"):
             read_log(bench.disk, f"{bench.path}/wal", other)
 
-    def test_one_of_a_newer_format(self, bench: Workbench) -> None:
+    def test_one_of_a_newer_format(self, bench: StorageFixture) -> None:
         """What is unknown is refused, not guessed."""
         path = bench.segments()[0]
         content = bytearray(bench.disk.contents(path))
@@ -444,7 +444,7 @@ class TestACleanStop:
 
     def test_nothing_is_lost(self) -> None:
         """The next start has the same log, and may be torn and cut again."""
-        bench = Workbench(Random(7))
+        bench = StorageFixture(Random(7))
         storage = bench.begin()
         fill_log(storage, 1, 9)
         before = log_of(storage)
@@ -460,7 +460,7 @@ class TestACleanStop:
 
     def test_in_a_full_segment_is_a_plain_stop(self) -> None:
         """No segment is begun just to say that the log is over."""
-        bench = Workbench(Random(7))
+        bench = StorageFixture(Random(7))
         storage = bench.begin()
         fill_log(storage, 1, 16)
         used = len(bench.disk.contents(bench.segments()[0]).rstrip(b"\0"))
@@ -472,7 +472,7 @@ class TestACleanStop:
 
     def test_nothing_may_follow_it(self) -> None:
         """What would be a torn tail elsewhere is damage behind a closing batch."""
-        bench = Workbench(Random(8))
+        bench = StorageFixture(Random(8))
         storage = bench.begin()
         fill_log(storage, 1, 3)
         outcome(storage.close())

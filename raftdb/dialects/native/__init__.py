@@ -1,0 +1,1 @@
+"""raftdb's own dialect: ``/api``, any bytes as key and value, typed answers."""

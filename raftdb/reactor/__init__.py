@@ -1,0 +1,1 @@
+"""What raftdb changes about Twisted's reactor, each change with a switch and its measured gain."""

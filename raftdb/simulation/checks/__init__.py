@@ -1,0 +1,1 @@
+"""What has to hold: safety at each step, the clients' history, liveness, freshness."""

@@ -1,0 +1,1 @@
+"""Simulated disks: what was not synced may be lost, torn or reordered at a crash."""

@@ -1,0 +1,1 @@
+"""Simulated networks: links, datagrams of Raft messages, streams of bytes."""

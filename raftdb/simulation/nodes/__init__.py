@@ -1,0 +1,1 @@
+"""Simulated nodes and clusters of them: production code around simulated surroundings."""

@@ -1,0 +1,1 @@
+"""Traces of runs for the public TLA+ specification of etcd's raft."""

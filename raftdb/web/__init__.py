@@ -1,1 +1,0 @@
-"""HTTP for the clients: Klein apps over a Database."""

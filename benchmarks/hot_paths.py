@@ -20,7 +20,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.amp import AmpBox
 
 from raftdb import codec
-from raftdb.http.site import make_site
+from raftdb.dialects.site import make_site
 from raftdb.peer.commands import deliver_box
 from raftdb.peer.handshake import LocalMember
 from raftdb.peer.limits import PeerLimits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftdb.dialects.seams import Level
+from raftdb.database import Level
 from raftdb.errors import InvalidRequest
 
 _LEVELS = {level.value: level for level in Level}

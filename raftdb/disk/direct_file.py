@@ -26,8 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from raftdb.disk.buffered_file import RealFile
-from raftdb.disk.files import WriteHandle
-from raftdb.storage.batch import SECTOR_BYTES
+from raftdb.disk.files import SECTOR_BYTES, WriteHandle
 
 KNOWN_TO_SYNC = frozenset({b"ext4", b"xfs"})
 """File systems whose writes are durable when they end, if they are to be."""

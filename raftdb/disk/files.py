@@ -1,4 +1,4 @@
-"""What storage needs of a file system, as a protocol.
+"""What raftdb needs of a file system, as a protocol.
 
 Nothing here knows what the bytes mean. The protocol is narrow on purpose: the machine's own file
 system has it (:mod:`raftdb.disk.real_files`), and the simulator's, with a disk that forgets
@@ -9,6 +9,9 @@ the thread it was given, never from the reactor.
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
+
+SECTOR_BYTES = 512
+"""What a disk writes in one piece: after a crash a sector is old or new, and its neighbour either."""
 
 
 class FailedSync(OSError):

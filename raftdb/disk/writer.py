@@ -22,8 +22,8 @@ from zope.interface import implementer
 
 from raftdb.disk.io_uring import Result, Ring
 from raftdb.disk.threads import WorkThread
+from raftdb.disk.work import PositionedWrite, SplitWrite
 from raftdb.errors import ShuttingDown
-from raftdb.storage.limits import PositionedWrite, SplitWrite
 
 T = TypeVar("T")
 

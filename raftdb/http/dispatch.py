@@ -8,8 +8,6 @@ that nothing ends in a 500.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,7 +17,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request as TwistedRequest
 
-from raftdb.dialects.seams import Position
 from raftdb.errors import Overloaded, Timeout
 from raftdb.http.budget import Budget
 from raftdb.http.deadlines import RequestDeadlines
@@ -27,7 +24,7 @@ from raftdb.http.errors import answer_error
 from raftdb.http.limits import Limits
 from raftdb.http.messages import Request, Response, error_answer
 from raftdb.http.pacing import Pacer
-from raftdb.http.responder import RaftHeaders, Responder, TwistedResponder
+from raftdb.http.responder import NodeHeaders, Responder, TwistedResponder
 from raftdb.http.routing import Handler, Match, Routes
 from raftdb.http.targets import split_target
 
@@ -42,7 +39,7 @@ class Dispatcher(Resource):
 
     :param clock: for deadlines
     :param routes: who answers what
-    :param position: where this node stands
+    :param headers: the fields that say where this node stands, asked for with each response
     :param limits: how many may wait, and how long
     :param pacer: whether there is time for another request in this turn
     :param budget: whether there is room for a long answer
@@ -56,7 +53,7 @@ class Dispatcher(Resource):
         clock: IReactorTime,
         routes: Routes,
         *,
-        position: Callable[[], Position],
+        headers: Callable[[], NodeHeaders],
         limits: Limits,
         pacer: Pacer,
         budget: Budget,
@@ -64,7 +61,7 @@ class Dispatcher(Resource):
         super().__init__()
         self._clock = clock
         self._routes = routes
-        self._position = position
+        self._headers = headers
         self._limits = limits
         self._pacer = pacer
         self._budget = budget
@@ -186,17 +183,7 @@ class Dispatcher(Resource):
         if len(answer.body) > _LONG_BYTES and not self._budget.has_room(len(answer.body)):
             answer = answer_error(Overloaded("too many answers have not been taken yet"), asked)
         body = b"" if asked.method == b"HEAD" else answer.body
-        exchange.answer(answer, self._stand(), body=body)
-
-    def _stand(self) -> RaftHeaders:
-        position = self._position()
-        age_s = position.leader_contact_age_s
-        return RaftHeaders(
-            position.applied_index,
-            position.term,
-            _quoted(position.leader_id) if position.leader_id else b"",
-            None if age_s is None else int(age_s * 1000),
-        )
+        exchange.answer(answer, self._headers(), body=body)
 
     def _lost(self, failure: Failure) -> None:
         """Log what went wrong while an answer was being written: there is no one to tell."""
@@ -214,9 +201,3 @@ def _read(request: TwistedRequest) -> Request:
 def _not_allowed(match: Match, asked: Request) -> Response:
     text = f"{asked.method.decode('latin-1'):.99} is not for this path; {match.allow.decode()} are"
     return error_answer(405, "method_not_allowed", text, ((b"Allow", match.allow),))
-
-
-@lru_cache(maxsize=16)
-def _quoted(leader_id: str) -> bytes:
-    """Return a name as it may stand in a header."""
-    return quote(leader_id).encode()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from raftdb.dialects.go.go_json import percent_escape_non_ascii
 from raftdb.errors import (
     Compacted,
     CompareFailed,
@@ -33,6 +32,7 @@ from raftdb.errors import (
     TooLarge,
 )
 from raftdb.http.messages import Request, Response, error_answer
+from raftdb.http.targets import percent_escape_non_ascii
 
 __all__ = ["TABLE", "Row", "answer_error", "location", "row_of"]
 

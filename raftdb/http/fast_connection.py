@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from raftdb.http.connection import ANSWERING, IDLE, Connection, Host, LimitedRequest
 from raftdb.http.messages import Request, Response
 from raftdb.http.parser import Plain, read_plain
-from raftdb.http.responder import RaftHeaders, Responder, head_of
+from raftdb.http.responder import NodeHeaders, Responder, head_of
 from raftdb.http.targets import split_target
 
 __all__ = ["FastConnection"]
@@ -46,7 +46,7 @@ class _PlainResponder:
     def when_gone(self, call: Callable[[], None]) -> None:
         self._gone = call
 
-    def answer(self, answer: Response, stand: RaftHeaders, *, body: bytes) -> None:
+    def answer(self, answer: Response, stand: NodeHeaders, *, body: bytes) -> None:
         if not self._lost:
             self._gone = None
             self._channel.answered(head_of(answer, stand) + body, len(body))

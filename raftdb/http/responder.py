@@ -10,64 +10,25 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-import msgspec
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import version as server_version
 
 from raftdb.http.messages import Response
 
-__all__ = ["RaftHeaders", "Responder", "TwistedResponder", "head_of"]
+__all__ = ["Fields", "NodeHeaders", "Responder", "TwistedResponder", "head_of"]
 
-_Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
-class RaftHeaders(msgspec.Struct, frozen=True, gc=False):
-    """Where the node stands when an answer is written, as the headers tell it.
+class NodeHeaders(Protocol):
+    """Header fields that say where the node stands when a response is written."""
 
-    :param leader_id: as it may stand in a header; empty where nobody is known to lead
-    :param leader_contact_age_ms: None for never
-    """
-
-    applied_index: int
-    term: int
-    leader_id: bytes
-    leader_contact_age_ms: int | None
-
-    def fields(self) -> _Fields:
-        """Return the header fields."""
-        fields: _Fields = (
-            (b"Raftdb-Applied-Index", b"%d" % self.applied_index),
-            (b"Raftdb-Term", b"%d" % self.term),
-        )
-        if self.leader_id:
-            fields += ((b"Raftdb-Leader", self.leader_id),)
-        if self.leader_contact_age_ms is not None:
-            fields += ((b"Raftdb-Leader-Contact-Age-Ms", b"%d" % self.leader_contact_age_ms),)
-        return fields
+    def fields(self) -> Fields:
+        """Return the fields."""
 
     def lines(self) -> bytes:
         """Return the same as the lines of a head, each with CR LF in front."""
-        if self.leader_id and self.leader_contact_age_ms is not None:
-            # As nearly always.
-            return _STAND % (
-                self.applied_index,
-                self.term,
-                self.leader_id,
-                self.leader_contact_age_ms,
-            )
-        return b"".join([b"\r\n%b: %b" % field for field in self.fields()])
-
-
-_STAND = b"".join(
-    b"\r\n%b: %b" % field
-    for field in (
-        (b"Raftdb-Applied-Index", b"%d"),
-        (b"Raftdb-Term", b"%d"),
-        (b"Raftdb-Leader", b"%b"),
-        (b"Raftdb-Leader-Contact-Age-Ms", b"%d"),
-    )
-)
 
 
 class Responder(Protocol):
@@ -76,7 +37,7 @@ class Responder(Protocol):
     def when_gone(self, call: Callable[[], None]) -> None:
         """Have ``call`` called if the client goes before its answer is written; asked once."""
 
-    def answer(self, answer: Response, stand: RaftHeaders, *, body: bytes) -> None:
+    def answer(self, answer: Response, stand: NodeHeaders, *, body: bytes) -> None:
         """Write ``answer``, with ``stand`` among its header fields; once, and not after it went.
 
         :param body: what is sent of the answer's body, which gives the length in any case: nothing
@@ -94,7 +55,7 @@ class TwistedResponder:
         """Hear of the connection's end from the request."""
         self._request.notifyFinish().addErrback(lambda _: call())
 
-    def answer(self, answer: Response, stand: RaftHeaders, *, body: bytes) -> None:
+    def answer(self, answer: Response, stand: NodeHeaders, *, body: bytes) -> None:
         """Write the answer and finish the request."""
         request = self._request
         request.setResponseCode(answer.status)
@@ -133,7 +94,7 @@ class _Today:
 _today = _Today()
 
 
-def head_of(answer: Response, stand: RaftHeaders) -> bytes:
+def head_of(answer: Response, stand: NodeHeaders) -> bytes:
     """Return the head of an answer on a connection that stays open."""
     further = b""
     for name, value in answer.headers:

@@ -11,8 +11,9 @@ from urllib.parse import unquote_to_bytes
 
 from raftdb.errors import InvalidRequest
 
-__all__ = ["check_key", "parameters", "percent_decode", "split_target"]
+__all__ = ["check_key", "parameters", "percent_decode", "percent_escape_non_ascii", "split_target"]
 
+_NON_ASCII = re.compile(rb"[\x80-\xff]")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://[^/?]*")
 
@@ -76,3 +77,8 @@ def check_key(key: bytes, bytes_max: int) -> bytes:
     if len(key) > bytes_max:
         raise InvalidRequest(f"the key has {len(key)} bytes; a key has 1 to {bytes_max} bytes")
     return key
+
+
+def percent_escape_non_ascii(raw: bytes) -> bytes:
+    """Return ``raw`` with every byte that is no ASCII escaped, as a Location header has it."""
+    return _NON_ASCII.sub(lambda match: b"%%%02x" % match[0][0], raw)

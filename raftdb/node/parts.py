@@ -13,10 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from raftdb.database import Database
+from raftdb.dialects.site import make_site
 from raftdb.duties.autopilot import Autopilot
 from raftdb.duties.hash_check import HashCheckDuty
 from raftdb.http.limits import Limits
-from raftdb.http.site import LimitedSite, make_site
+from raftdb.http.site import LimitedSite
 from raftdb.membership import (
     Directory,
     KnownMember,

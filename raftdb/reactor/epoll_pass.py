@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-
-from raftdb.replica.seams import Soon
 
 try:
     from twisted.internet.epollreactor import EPollReactor
@@ -25,6 +24,9 @@ except ImportError:  # not on Linux
     EPollReactor = None  # type: ignore[assignment,misc]  # no reactor is one
 
 __all__ = ["hand_on", "soon"]
+
+Soon: TypeAlias = Callable[[Callable[[], None]], object]
+"""Has something called once, soon, but never before it returns itself."""
 
 _USED = ("_poller", "_selectables", "_doReadOrWrite")
 

@@ -40,7 +40,7 @@ from zope.interface import implementer
 
 from raftdb.client import Client
 from raftdb.client.exchange import CONNECT_TIMEOUT_S, Body
-from raftdb.http.site import make_site
+from raftdb.dialects.site import make_site
 from raftdb.node.status import NodeStatus, node_status, unready
 from raftdb.raft.types import MemberID
 from raftdb.replica import ReplicaOptions

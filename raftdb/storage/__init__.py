@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from raftdb.disk.files import File, FileSystem, Lock
 from raftdb.disk.real_files import RealFileSystem
+from raftdb.disk.work import Run, run_here
 from raftdb.storage.directory import DataDirectory
 from raftdb.storage.durable import DurableStorage
 from raftdb.storage.identity import Identity
-from raftdb.storage.limits import Run, StorageLimits, run_here
+from raftdb.storage.limits import StorageLimits
 from raftdb.storage.snapshot_io import (
     SnapshotReading,
     SnapshotReceiving,

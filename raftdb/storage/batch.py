@@ -21,7 +21,8 @@ from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
-SECTOR_BYTES = 512
+from raftdb.disk.files import SECTOR_BYTES
+
 DIGEST_BYTES = 16
 SALT_BYTES = 16
 

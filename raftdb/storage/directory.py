@@ -19,6 +19,7 @@ from contextlib import suppress
 from twisted.python.failure import Failure
 
 from raftdb.disk.files import FileSystem, Lock
+from raftdb.disk.work import Run
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import ZERO, Entry, HardState
 from raftdb.storage.batch import SALT_BYTES
@@ -26,7 +27,7 @@ from raftdb.storage.durable import DurableStorage
 from raftdb.storage.evidence import check_complete
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import IDENTITY_NAME, Identity, read_identity, write_identity
-from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.limits import StorageLimits
 from raftdb.storage.ownership import (
     LOCK_NAME,
     LOG_NAME,

@@ -15,13 +15,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from raftdb.disk.files import Lock
+from raftdb.disk.work import Run
 from raftdb.errors import StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import LogReader, MemoryStorage
 from raftdb.raft.types import Entry, EntryID, SnapshotMetadata
 from raftdb.storage.filler import Filler
 from raftdb.storage.identity import Identity
-from raftdb.storage.limits import Run, StorageLimits
+from raftdb.storage.limits import StorageLimits
 from raftdb.storage.ownership import check_present
 from raftdb.storage.record import Record
 from raftdb.storage.snapshot_io import (

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from raftdb.disk.files import FailedSync
+from raftdb.disk.work import Run
 from raftdb.errors import StorageError
-from raftdb.storage.limits import Run
 
 T = TypeVar("T")
 

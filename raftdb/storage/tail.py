@@ -41,15 +41,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raftdb.storage.batch import (
-    END_MARK_BYTES,
-    MAGIC,
-    SECTOR_BYTES,
-    Header,
-    Place,
-    end_mark,
-    read_header,
-)
+from raftdb.disk.files import SECTOR_BYTES
+from raftdb.storage.batch import END_MARK_BYTES, MAGIC, Header, Place, end_mark, read_header
 
 _ZERO_SECTOR = bytes(SECTOR_BYTES)
 _ZERO_BLOCK = bytes(64 * 1024)

@@ -19,9 +19,10 @@ from functools import partial
 from typing import NamedTuple
 
 from raftdb.disk.files import FileSystem, WriteHandle
+from raftdb.disk.work import PositionedWrite, SplitWrite
 from raftdb.errors import StorageError
 from raftdb.storage.batch import SALT_BYTES, Kind, Place, encode, extent_for
-from raftdb.storage.limits import PositionedWrite, SplitWrite, StorageLimits
+from raftdb.storage.limits import StorageLimits
 from raftdb.storage.record import Record, encode_record
 from raftdb.storage.recovery import Held, Recovered
 from raftdb.storage.segment import HEADER_BYTES, SegmentHeader, segment_name, spare_name

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 import treq
@@ -23,11 +23,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from zope.interface import alsoProvides, implementer
 
-from raftdb.dialects.seams import Level
+from raftdb.database import Database, Level
+from raftdb.dialects.site import make_site
 from raftdb.errors import NoLeader, NotLeader
 from raftdb.http.limits import Limits
-from raftdb.http.site import LimitedSite, make_site
-from raftdb.membership import JoinAnswer, JoinRequest, KnownMember
+from raftdb.http.site import LimitedSite
+from raftdb.membership import JoinAnswer, JoinRequest, KnownMember, Membership
 
 T = TypeVar("T")
 LEADER_HTTP = "leader.example:8091"
@@ -319,8 +320,8 @@ class Served:
         self.unready: str | None = None
         self.site: LimitedSite = make_site(
             self.clock,
-            database=self.database,
-            membership=self.membership,
+            database=cast("Database", self.database),
+            membership=cast("Membership", self.membership),
             status=lambda: {"id": "node02", "role": self.database.role},
             unready=lambda: self.unready,
             limits=limits,

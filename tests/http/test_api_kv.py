@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from raftdb.dialects.seams import Level
+from raftdb.database import Level
 
 if TYPE_CHECKING:
     from tests.http.conftest import Served

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftdb.dialects.seams import Level
+from raftdb.database import Level
 from raftdb.errors import (
     LeadershipLost,
     Overloaded,

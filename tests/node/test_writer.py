@@ -20,13 +20,13 @@ from twisted.python.failure import Failure
 
 from raftdb.disk.files import WriteHandle
 from raftdb.disk.io_uring import Result, Ring
+from raftdb.disk.work import PositionedWrite, SplitWrite
 from raftdb.disk.writer import RING_BYTES_MAX, DurableWriter, Writer
 from raftdb.errors import ShuttingDown, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import HardState
 from raftdb.simulation.disk.storage_fixture import IDENTITY, SMALL_LIMITS, entries_of, log_of
 from raftdb.storage import DataDirectory, RealFileSystem, run_here
-from raftdb.storage.limits import PositionedWrite, SplitWrite
 
 P = ParamSpec("P")
 reactor = cast("PosixReactorBase", _reactor)

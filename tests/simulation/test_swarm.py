@@ -20,7 +20,7 @@ from raftdb.simulation.run.plan import draw
 from raftdb.simulation.run.processes import SeedProcesses
 from raftdb.simulation.run.run_seed import Verdict, run, run_seed
 
-ROOT = Path(single.__file__).parents[2]
+ROOT = Path(single.__file__).parents[3]
 KEPT = Path(__file__).with_name("kept_seeds.txt")
 
 FRESH = int(os.environ.get("RAFTDB_SIMULATION_SEEDS", "300"))

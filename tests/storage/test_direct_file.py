@@ -19,11 +19,11 @@ from raftdb.disk import direct_file
 from raftdb.disk.buffered_file import RealFile
 from raftdb.disk.direct_file import DirectFile, open_direct
 from raftdb.disk.failpoints import FailpointFileSystem, _FailpointFile
+from raftdb.disk.files import SECTOR_BYTES
+from raftdb.disk.work import SplitWrite
 from raftdb.errors import StorageError
 from raftdb.simulation.disk.storage_fixture import IDENTITY, SMALL_LIMITS, fill_log, outcome
 from raftdb.storage import DataDirectory, DurableStorage, RealFileSystem, run_here
-from raftdb.storage.batch import SECTOR_BYTES
-from raftdb.storage.limits import SplitWrite
 from raftdb.storage.record import Record
 from tests.disks import flush_counter, pages_of
 

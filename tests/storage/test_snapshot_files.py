@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 from twisted.internet.defer import Deferred
 
+from raftdb.disk.work import run_here
 from raftdb.errors import Compacted, Corrupt, LocalProtocolError, RemoteProtocolError, StorageError
 from raftdb.raft.ready import Ready
 from raftdb.raft.types import EntryID, HardState
@@ -26,7 +27,6 @@ from raftdb.simulation.disk.storage_fixture import (
     take_snapshot,
 )
 from raftdb.storage import DataDirectory, DurableStorage, Identity
-from raftdb.storage.limits import run_here
 from raftdb.storage.snapshots import received_name, snapshot_name
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from raftdb.codec import encode_hard_state
+from raftdb.disk.files import SECTOR_BYTES
 from raftdb.errors import Corrupt, StorageError
 from raftdb.raft.types import Entry, HardState
 from raftdb.simulation.disk.lossy_disk import LossyDisk
@@ -24,7 +25,7 @@ from raftdb.simulation.disk.storage_fixture import (
 from raftdb.storage import batch, segment
 from raftdb.storage.recovery import read_log
 
-SECTOR = batch.SECTOR_BYTES
+SECTOR = SECTOR_BYTES
 OWNER = IDENTITY.owner
 Survivors = tuple[tuple[Entry, ...], HardState]
 

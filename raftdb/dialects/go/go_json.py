@@ -6,15 +6,12 @@ escapes ``< > &`` and the two line separators on top of what JSON asks for.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
-__all__ = ["html_escape", "json_pair", "json_string", "percent_escape_non_ascii"]
+__all__ = ["html_escape", "json_pair", "json_string"]
 
 _MARKUP = tuple((char.encode(), f"\\u{ord(char):04x}".encode()) for char in "<>&\u2028\u2029")
 _HTML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;"))
-_NON_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def json_string(text: str) -> bytes:
@@ -43,8 +40,3 @@ def html_escape(text: str) -> str:
     for char, escape in _HTML:
         text = text.replace(char, escape)
     return text
-
-
-def percent_escape_non_ascii(raw: bytes) -> bytes:
-    """Return ``raw`` as ``net/http`` puts it into a Location header."""
-    return _NON_ASCII.sub(lambda match: b"%%%02x" % match[0][0], raw)

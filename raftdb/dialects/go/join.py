@@ -7,11 +7,10 @@ from typing import Final
 import msgspec
 
 from raftdb.dialects.go.key import answer_as_go
-from raftdb.dialects.seams import Membership
 from raftdb.http.bodies import decode_json
 from raftdb.http.messages import Request, Response
 from raftdb.http.routing import Router
-from raftdb.membership import check_address, check_id
+from raftdb.membership import Membership, check_address, check_id
 
 
 class _Join(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

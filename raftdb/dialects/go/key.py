@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 import msgspec
 from twisted.internet.defer import Deferred
 
+from raftdb.database import Database, Level
 from raftdb.dialects.go.go_json import html_escape, json_pair, json_string
 from raftdb.dialects.go.long_json import PIECE_BYTES, LongJson
 from raftdb.dialects.levels import parse_level
-from raftdb.dialects.seams import Database, KeyValue, Level
 from raftdb.errors import InvalidRequest, NoLeader, NotLeader, TooLarge
 from raftdb.http.bodies import decode_json
 from raftdb.http.errors import answer_error, location
@@ -25,6 +25,7 @@ from raftdb.http.limits import Limits
 from raftdb.http.messages import TEXT, Request, Response
 from raftdb.http.routing import Router
 from raftdb.http.targets import check_key, percent_decode
+from raftdb.state.kv.values import KeyValue
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
+from raftdb.database import Database
 from raftdb.dialects.levels import parse_level
-from raftdb.dialects.seams import Database, Membership
 from raftdb.errors import InvalidRequest, KeyNotFound
 from raftdb.http.bodies import decode_json
 from raftdb.http.errors import answer_error
@@ -19,7 +19,7 @@ from raftdb.http.limits import Limits
 from raftdb.http.messages import JSON, Request, Response, json_answer, readable_answer
 from raftdb.http.routing import Router
 from raftdb.http.targets import check_key, parameters, percent_decode
-from raftdb.membership import check_id, decode_join_request, encode_join_answer
+from raftdb.membership import Membership, check_id, decode_join_request, encode_join_answer
 
 _BYTES = b"application/octet-stream"
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from raftdb.disk.files import SECTOR_BYTES
 from raftdb.errors import StorageError
-from raftdb.simulation.disk.lossy_disk import SECTOR_BYTES, LossyDisk
+from raftdb.simulation.disk.lossy_disk import LossyDisk
 from raftdb.storage.batch import read_header
 from raftdb.storage.recovery import read_log
 from raftdb.storage.segment import (

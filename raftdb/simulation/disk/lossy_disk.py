@@ -22,9 +22,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from raftdb.disk.files import FailedSync
-
-SECTOR_BYTES = 512
+from raftdb.disk.files import SECTOR_BYTES, FailedSync
 
 
 class _Range(NamedTuple):

@@ -31,8 +31,8 @@ from raftdb.raft.node import RawNode
 from raftdb.raft.ready import Ready
 from raftdb.raft.storage import MemoryStorage
 from raftdb.raft.types import ConfState, Entry, EntryID, HardState, MemberID
-from raftdb.state import Machine, ReplicatedState, encode_envelope
-from raftdb.state.kv.commands import Put, SetRetention, encode_command
+from raftdb.state import ReplicatedState, encode_entry
+from raftdb.state.kv.commands import Put, SetRetention
 from raftdb.state.kv.values import Retention
 from raftdb.storage import DataDirectory, Identity, RealFileSystem, StorageLimits, run_here
 
@@ -62,7 +62,7 @@ def envelope(number: int, keys: int = 1) -> bytes:
     """Return the log entry of a write of keys, 1,000 of them in turn."""
     first = number * keys
     pairs = tuple((b"key-%08d" % ((first + n) % KEYS), VALUE) for n in range(keys))
-    return encode_envelope(Machine.KV, encode_command(Put(pairs)), wall_ms=number)
+    return encode_entry(Put(pairs), wall_ms=number)
 
 
 class _Trio:
@@ -158,8 +158,8 @@ def _apply(keys: int) -> Callable[[Path], Path_]:
     def prepare(_: Path) -> Path_:
         state, numbers = ReplicatedState(), count(1)
         envelopes = [envelope(n, keys) for n in range(KEYS // keys)]
-        short = encode_command(SetRetention(Retention(revisions=HISTORY)))
-        state.apply(next(numbers), encode_envelope(Machine.KV, short, wall_ms=0))
+        short = SetRetention(Retention(revisions=HISTORY))
+        state.apply(next(numbers), encode_entry(short, wall_ms=0))
         for each in islice(cycle(envelopes), len(envelopes) + HISTORY):
             state.apply(next(numbers), each)
 
@@ -194,13 +194,13 @@ class _Stand(NamedTuple):
 class _Database:
     """Answers at once."""
 
-    def get(self, *_: object, **__: object) -> Deferred[_KeyValue]:
+    def query(self, *_: object, **__: object) -> Deferred[_KeyValue]:
         return succeed(_KeyValue())
 
     def look_up(self, *_: object, **__: object) -> _KeyValue:
         return _KeyValue()
 
-    def put(self, *_: object, **__: object) -> Deferred[_Put]:
+    def execute(self, *_: object, **__: object) -> Deferred[_Put]:
         return succeed(_Put())
 
     def require_leader(self) -> None:

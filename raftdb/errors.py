@@ -13,6 +13,7 @@ __all__ = [
     "ConfChangeError",
     "Corrupt",
     "DataLost",
+    "IdempotencyMismatch",
     "InvalidRequest",
     "JoinRefused",
     "KeyNotFound",
@@ -91,6 +92,10 @@ class KeyNotFound(Refused):
 
 class CompareFailed(Refused):
     """A compare-and-swap found something else than it expected; nothing was changed."""
+
+
+class IdempotencyMismatch(Refused):
+    """The name of this request belongs to another request; nothing was changed."""
 
 
 class ConfChangeError(Refused):

@@ -147,7 +147,7 @@ class Autopilot:
             raft=record.raft_address,
             http=record.http_address,
         )
-        return self._proposer.command(UpdateMember(record))
+        return self._proposer.command(UpdateMember.of(record))
 
     async def _take_in(self, record: Member, table: Table) -> object:
         return await self._membership.add(_request(record, table))

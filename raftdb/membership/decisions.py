@@ -49,7 +49,7 @@ def decide_join(
     _check_addresses_free(table, record)
     present = table.get(record.id)
     if present is not None:
-        return None if present == record else UpdateMember(record)
+        return None if present == record else UpdateMember.of(record)
     others = [member for member in table.conf_state.members if member.id == record.id.id]
     for other in others:
         if in_contact(other):

@@ -37,7 +37,7 @@ def founding_batch(founder: Member, cluster_id: int, envelope: Envelope) -> Read
     )
     entries = (
         Entry(FOUNDING_TERM, 1, change=change),
-        Entry(FOUNDING_TERM, 2, data=envelope(InitCluster(cluster_id))),
+        Entry(FOUNDING_TERM, 2, data=envelope(InitCluster.of(cluster_id))),
     )
     return Ready(hard_state=HardState(term=FOUNDING_TERM, commit=len(entries)), entries=entries)
 

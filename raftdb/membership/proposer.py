@@ -115,7 +115,7 @@ class Proposer:
         raft = self.group.status().raft
         try:
             if raft.role is Role.LEADER and not self.table.is_removed(self.own.id):
-                await self.command(UpdateMember(self.own))
+                await self.command(UpdateMember.of(self.own))
             elif raft.hard_state.commit < needed:
                 raise NoLeader("this node does not lead any more")
         except Refused as error:

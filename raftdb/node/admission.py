@@ -28,8 +28,8 @@ from raftdb.membership.founding import LISTEN_S
 from raftdb.node.settings import Settings
 from raftdb.peer.handshake import PROTOCOL_MAX, PROTOCOL_MIN, HelloFacts
 from raftdb.raft.types import MemberID
-from raftdb.state import Machine, encode_envelope
-from raftdb.state.members import Member, MembersCommand, encode_members_command
+from raftdb.state import encode_entry
+from raftdb.state.members import Member, MembersCommand
 from raftdb.storage import DataDirectory, Identity
 
 LOOK_S = 0.05
@@ -42,7 +42,7 @@ FEATURE_LEVEL_MAX = 1
 def envelope(command: MembersCommand) -> bytes:
     """Make a command of the member table an entry's data, stamped with the time."""
     wall_ms = int(time.time() * 1000)
-    return encode_envelope(Machine.MEMBERS, encode_members_command(command), wall_ms=wall_ms)
+    return encode_entry(command, wall_ms=wall_ms)
 
 
 def own_record(settings: Settings, member: MemberID) -> Member:

@@ -12,9 +12,9 @@ from raftdb.peer.handshake import HelloFacts
 from raftdb.raft.storage import LogReader
 from raftdb.raft.types import MemberID
 from raftdb.replica import Replica
-from raftdb.state import Machine, decode_envelope
+from raftdb.state.envelope import decode_envelope
 from raftdb.state.members import Member, MemberTable, UpdateMember
-from raftdb.state.members.commands import decode_members_command
+from raftdb.state.registry import MEMBERS
 
 ANNOUNCED_ENTRIES_MAX = 10_000
 """How far back from its end the log is searched for addresses."""
@@ -117,9 +117,9 @@ def announced(replica: Replica, log: LogReader) -> dict[MemberID, str]:
 def _announcement(data: bytes) -> Member | None:
     try:
         envelope = decode_envelope(data)
-        if envelope.machine is not Machine.MEMBERS:
+        if envelope.part != MEMBERS.number:
             return None
-        command = decode_members_command(envelope.body)
+        command = MEMBERS.commands.decode(envelope.body)
     except RemoteProtocolError:
         return None  # of a newer version; applying it will say so
     return command.member if isinstance(command, UpdateMember) else None

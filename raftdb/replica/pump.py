@@ -224,6 +224,8 @@ class Pump:
         # Answers come last: whoever is called back finds the whole page applied.
         self._proposals.settle()
         self._reads.release(self.applied)
+        if page.entries:
+            self._machine.page_applied()
 
     def _apply_entries(self, entries: tuple[Entry, ...]) -> None:
         bytes_count = 0

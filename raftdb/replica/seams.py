@@ -112,6 +112,9 @@ class StateMachine(Protocol):
     def pinned_bytes(self) -> int:
         """What of the state is kept for a snapshot under way alone, for it was written over since."""
 
+    def page_applied(self) -> None:
+        """Take note that a page of entries is applied and its proposals are answered."""
+
     def snapshot(self) -> Generator[tuple[str, bytes], None, None]:
         """Read the present state in slices of bounded work, each a (section, chunk).
 

@@ -1,34 +1,27 @@
-"""Everything replicated under one applied index: keys, members, sessions; pure.
+"""Everything replicated under one applied index: parts, each a function of the log; pure.
 
-- :mod:`~raftdb.state.hash_check` tells whether this replica is the same as the others.
-- :mod:`~raftdb.state.envelope` is what a normal log entry holds.
-- :mod:`~raftdb.state.sessions` makes an operation that is sent twice happen once.
-- :mod:`~raftdb.state.machine` applies envelopes, and is written to and read from snapshots.
+- :mod:`~raftdb.state.part` is what each part is to the whole; :mod:`~raftdb.state.registry` lists them.
+- :mod:`~raftdb.state.kv`, :mod:`~raftdb.state.members`, :mod:`~raftdb.state.requests` and
+  :mod:`~raftdb.state.hash_check` are the parts.
+- :mod:`~raftdb.state.envelope` and :mod:`~raftdb.state.wire` are the bytes of a log entry.
+- :mod:`~raftdb.state.machine` applies entries; :mod:`~raftdb.state.snapshot` writes and reads
+  snapshots; :mod:`~raftdb.state.feed` hands on what changed.
 """
 
-from raftdb.state.envelope import Envelope, Machine, Session, decode_envelope, encode_envelope
-from raftdb.state.hash_check import Difference, StateHash, encode_state_hash
+from raftdb.state.entries import encode_entry
+from raftdb.state.hash_check import Difference, StateHash
 from raftdb.state.machine import ReplicatedState, UnknownCommand
-from raftdb.state.sessions import (
-    EndSession,
-    RegisterSession,
-    SessionsCommand,
-    encode_sessions_command,
-)
+from raftdb.state.registry import Local
+from raftdb.state.requests import ClientRequest, KeyedRequest, RequestID
 
 __all__ = [
+    "ClientRequest",
     "Difference",
-    "EndSession",
-    "Envelope",
-    "Machine",
-    "RegisterSession",
+    "KeyedRequest",
+    "Local",
     "ReplicatedState",
-    "Session",
-    "SessionsCommand",
+    "RequestID",
     "StateHash",
     "UnknownCommand",
-    "decode_envelope",
-    "encode_envelope",
-    "encode_sessions_command",
-    "encode_state_hash",
+    "encode_entry",
 ]

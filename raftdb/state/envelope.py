@@ -1,106 +1,77 @@
-"""What a normal log entry holds: for whom, when, on whose behalf, and the command's bytes.
+"""What a normal log entry holds: for which part, when, under which name, and the command's bytes.
 
-Layout, big-endian: format (1 byte), machine (1), flags (1: bit 0 says that a session follows),
-wall time in ms (8), the session's client and sequence (8 + 8, only with the flag), body (the rest).
+Layout, big-endian: format (1 byte), part (1), flags (1: bit 0 says that a request's name follows),
+wall time in ms (8), the length of the name and the name (2 + n, only with the flag), body (the rest).
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
 
 import msgspec
 
 from raftdb.errors import RemoteProtocolError
+from raftdb.state.requests import REQUEST_IDS, RequestID
 
-ENVELOPE_FORMAT = 1
+ENVELOPE_FORMAT = 2
+"""1 had sessions, and bodies in layouts of their own."""
 
 _HEAD = Struct(">BBBQ")
-_SESSION = Struct(">QQ")
-_HAS_SESSION = 1
+_LENGTH = Struct(">H")
+_HAS_NAME = 1
 
-ENVELOPE_OVERHEAD_BYTES = _HEAD.size + _SESSION.size
-"""What an envelope adds to its body at most."""
-
-
-class Machine(IntEnum):
-    """The part of the replicated state that a command is for."""
-
-    KV = 1
-    MEMBERS = 2
-    SESSIONS = 3
-    HASH_CHECK = 4
-    """No part of the state: a leader's attestation of it, held against each replica."""
-
-
-class Session(NamedTuple):
-    """Names one operation of one client, so that it happens once however often it is sent.
-
-    :param client: what registering the session returned
-    :param sequence: counts the client's operations, from 1; one is in flight at a time
-    """
-
-    client: int
-    sequence: int
+ENVELOPE_OVERHEAD_BYTES = _HEAD.size + _LENGTH.size + 256
+"""What an envelope adds to its body at most: its head and a request's name."""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A decoded log entry.
 
-    :param machine: whom the command is for
+    :param part: the number of the part that the command is for, see :mod:`raftdb.state.registry`
     :param wall_ms: the proposing leader's wall clock, in ms since 1970; applying takes the maximum
         of this and what was there before
-    :param session: set where the operation must happen exactly once
+    :param request: set where the command must happen exactly once
     :param body: the command's bytes
     """
 
-    machine: Machine
+    part: int
     wall_ms: int
-    session: Session | None
-    body: bytes
+    request: RequestID | None
+    body: bytes | memoryview
 
 
 def encode_envelope(
-    machine: Machine, body: bytes, *, wall_ms: int, session: Session | None = None
+    part: int, body: bytes, *, wall_ms: int, request: RequestID | None = None
 ) -> bytes:
-    """Return the data of a normal log entry.
-
-    :param session: only commands of the key-value store run in sessions
-    """
-    if session is None:
-        return _HEAD.pack(ENVELOPE_FORMAT, machine, 0, wall_ms) + body
-    assert machine is Machine.KV, "only key-value commands run in sessions"
-    head = _HEAD.pack(ENVELOPE_FORMAT, machine, _HAS_SESSION, wall_ms)
-    return head + _SESSION.pack(*session) + body
+    """Return the data of a normal log entry."""
+    if request is None:
+        return _HEAD.pack(ENVELOPE_FORMAT, part, 0, wall_ms) + body
+    name = REQUEST_IDS.encode(request)
+    head = _HEAD.pack(ENVELOPE_FORMAT, part, _HAS_NAME, wall_ms)
+    return b"".join((head, _LENGTH.pack(len(name)), name, body))
 
 
 def decode_envelope(data: bytes) -> Envelope:
-    """Return what a normal log entry holds.
+    """Return what a normal log entry holds; its body is a view of ``data``.
 
-    :raises RemoteProtocolError: where format, machine or flags are unknown, or the head is cut off
+    :raises RemoteProtocolError: where format or flags are unknown, or the head is cut off
     """
     if len(data) < _HEAD.size:
         raise RemoteProtocolError(f"an envelope of {len(data)} bytes is cut off")
-    format_, machine, flags, wall_ms = _HEAD.unpack_from(data)
+    format_, part, flags, wall_ms = _HEAD.unpack_from(data)
     if format_ != ENVELOPE_FORMAT:
         raise RemoteProtocolError(
             f"an envelope of format {format_}; this raftdb knows {ENVELOPE_FORMAT}"
         )
-    target = _MACHINES.get(machine)
-    if target is None:
-        raise RemoteProtocolError(
-            f"a command for state machine {machine}; this raftdb knows 1 to {len(_MACHINES)}"
-        )
+    body = memoryview(data)[_HEAD.size :]
     if flags == 0:
-        return Envelope(target, wall_ms, None, data[_HEAD.size :])
-    start = _HEAD.size + _SESSION.size
-    if flags != _HAS_SESSION or target is not Machine.KV or len(data) < start:
-        raise RemoteProtocolError(
-            f"an envelope with flags {flags} for state machine {machine} in {len(data)} bytes"
-        )
-    session = Session(*_SESSION.unpack_from(data, _HEAD.size))
-    return Envelope(target, wall_ms, session, data[start:])
-
-
-_MACHINES = {int(machine): machine for machine in Machine}
+        return Envelope(part, wall_ms, None, body)
+    if flags != _HAS_NAME:
+        raise RemoteProtocolError(f"an envelope with flags {flags}; this raftdb knows 0 and 1")
+    if len(body) < _LENGTH.size:
+        raise RemoteProtocolError(f"an envelope of {len(data)} bytes is cut off")
+    end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
+    if len(body) < end:
+        raise RemoteProtocolError(f"an envelope of {len(data)} bytes is cut off")
+    request = REQUEST_IDS.decode(body[_LENGTH.size : end])
+    return Envelope(part, wall_ms, request, body[end:])

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from struct import Struct
 
-from raftdb.codec import decode_member_id, encode_member_id
-from raftdb.errors import RemoteProtocolError
+import msgspec
+
 from raftdb.raft.types import MemberID
+from raftdb.state.part import Changes, Context
+from raftdb.state.wire import Codec
 
 CHECKPOINT_INTERVAL = 1_024
 """Entries between two checkpoints."""
@@ -25,22 +26,42 @@ CHECKPOINT_INTERVAL = 1_024
 CHECKPOINTS_KEPT = 64
 """After so many more, a checkpoint can no longer be compared."""
 
-_FORMAT = 1
-_STATE_HASH = Struct(">BQ16s")
 
-
-@dataclass(frozen=True, slots=True)
-class StateHash:
-    """What a leader says of its state.
+class StateHash(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=1
+):
+    """What a leader says of its state: the command by which all replicas compare theirs.
 
     :param index: of the last entry applied
-    :param state_hash: after it
-    :param witness: whose state it was
+    :param hashed: the state hash after it, 16 bytes
+    :param name: of the member whose state it was
+    :param incarnation: of that member, 16 bytes
     """
 
     index: int
-    state_hash: int
-    witness: MemberID
+    hashed: bytes
+    name: str
+    incarnation: bytes
+
+    @classmethod
+    def of(cls, index: int, state_hash: int, witness: MemberID) -> StateHash:
+        """Return what ``witness`` says of its state at ``index``."""
+        incarnation = witness.incarnation.to_bytes(16, "big")
+        return cls(index, state_hash.to_bytes(16, "big"), witness.id, incarnation)
+
+    @property
+    def state_hash(self) -> int:
+        """The hash as a number."""
+        return int.from_bytes(self.hashed, "big")
+
+    @property
+    def witness(self) -> MemberID:
+        """Whose state it was."""
+        return MemberID(self.name, int.from_bytes(self.incarnation, "big"))
+
+
+COMMANDS: Codec[StateHash] = Codec(StateHash, "a state hash")
+"""The bytes of the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +80,12 @@ class Difference:
     witness: MemberID
 
 
-def encode_state_hash(witnessed: StateHash) -> bytes:
-    """Return the body of an entry that asks all replicas to compare."""
-    head = _STATE_HASH.pack(_FORMAT, witnessed.index, witnessed.state_hash.to_bytes(16, "big"))
-    return head + encode_member_id(witnessed.witness)
-
-
-def decode_state_hash(body: bytes) -> StateHash:
-    """Return what a leader says of its state.
-
-    :raises RemoteProtocolError: where it is cut off or of an unknown format
-    """
-    if len(body) < _STATE_HASH.size:
-        raise RemoteProtocolError(f"an attestation of {len(body)} bytes is cut off")
-    format_, index, state_hash = _STATE_HASH.unpack_from(body)
-    if format_ != _FORMAT:
-        raise RemoteProtocolError(
-            f"an attestation of format {format_}; this raftdb knows {_FORMAT}"
-        )
-    witness = decode_member_id(body[_STATE_HASH.size :])
-    return StateHash(index, int.from_bytes(state_hash, "big"), witness)
-
-
 class HashCheck:
     """The checkpoints of one replica, and what came of comparing them.
 
     :param interval: entries between two checkpoints; local
-    :ivar compared_index: of the newest attestation applied, held against this replica or not
-    :ivar agreed_index: of the newest attestation that this replica agreed with, 0 for none
+    :ivar compared_index: of the newest state hash applied, held against this replica or not
+    :ivar agreed_index: of the newest state hash that this replica agreed with, 0 for none
     :ivar difference: the first difference found, None for none
     """
 
@@ -115,10 +114,16 @@ class HashCheck:
         """Return what a leader has to say that was not said yet."""
         if not self._checkpoints or self._checkpoints[-1][0] <= self.compared_index:
             return None
-        return StateHash(*self._checkpoints[-1], witness)
+        return StateHash.of(*self._checkpoints[-1], witness)
 
-    def hear(self, witnessed: StateHash) -> None:
-        """Hold an attestation against this replica; what is no longer kept cannot be compared."""
+    def apply(self, context: Context, command: StateHash) -> tuple[object, Changes]:
+        """Hold another state hash against this replica's; what is no longer kept is not compared."""
+        del context
+        self.compare(command)
+        return None, ()
+
+    def compare(self, witnessed: StateHash) -> None:
+        """Hold another state hash against this replica's; what is no longer kept is not compared."""
         self.compared_index = max(self.compared_index, witnessed.index)
         ours = dict(self._checkpoints).get(witnessed.index)
         if ours is None:

@@ -7,23 +7,21 @@ would make its replica another one.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from struct import Struct
-from typing import assert_never
+from collections.abc import Generator, Mapping
+from typing import Any
 
 from raftdb.errors import Corrupt, ProtocolError, RemoteProtocolError
 from raftdb.raft.types import ConfState
-from raftdb.state.envelope import Envelope, Machine, decode_envelope
-from raftdb.state.hash_check import CHECKPOINT_INTERVAL, HashCheck, decode_state_hash
-from raftdb.state.kv.commands import decode_command
+from raftdb.state.digest import digest
+from raftdb.state.envelope import Envelope, decode_envelope
+from raftdb.state.feed import ChangeFeed
+from raftdb.state.hash_check import HashCheck
 from raftdb.state.kv.store import KeyValueStore
-from raftdb.state.kv.values import digest
-from raftdb.state.members.commands import decode_members_command
 from raftdb.state.members.table import MemberTable
-from raftdb.state.sessions import SessionTable, decode_sessions_command
-from raftdb.state.snapshot import SnapshotParts, StateRestorer, slices
-
-_HASHED = Struct(">QQQQQ16s16s")
+from raftdb.state.part import Applied, Changes, Context, Part
+from raftdb.state.registry import PARTS, Kind, Local, kind_of
+from raftdb.state.requests import RequestTable
+from raftdb.state.snapshot import RestoredState, StateRestorer, slices
 
 
 class UnknownCommand(ProtocolError):
@@ -41,28 +39,33 @@ class UnknownCommand(ProtocolError):
 
 
 class ReplicatedState:
-    """Keys, members and sessions as they stand after ``applied_index``.
+    """All parts as they stand after ``applied_index``.
 
     The parts are replaced as a whole when a snapshot is installed: read them through this object
-    each time, and keep none of them.
+    each time, and keep none of them. Each is an attribute by the name of its kind.
 
-    :param checkpoint_interval: entries between two states that are compared with other replicas;
-        local
+    :param local: what this node decides for itself
     :ivar kv: the keys
     :ivar members: the members, their addresses, the cluster id, the feature level
-    :ivar sessions: who may repeat an operation safely
+    :ivar requests: the answers to requests that happen exactly once
+    :ivar hash_check: whether this replica was found to be the same as the others
     :ivar applied_index: the last entry applied here; empty entries may lie beyond it
     :ivar time_ms: the replicated clock, ms since 1970, never going back
-    :ivar comparison: whether this replica was found to be the same as the others
+    :ivar feed: what applying changed, for subscribers
     """
 
-    def __init__(self, *, checkpoint_interval: int = CHECKPOINT_INTERVAL) -> None:
-        self.kv = KeyValueStore()
-        self.members = MemberTable()
-        self.sessions = SessionTable()
+    kv: KeyValueStore
+    members: MemberTable
+    requests: RequestTable
+    hash_check: HashCheck
+
+    def __init__(self, local: Local | None = None) -> None:
+        self._local = local or Local()
+        self._parts: dict[str, Any] = {}  # a Part each, but for what is not hashed
+        self._put_in_place({kind.name: kind.make(self._local) for kind in PARTS})
         self.applied_index = 0
         self.time_ms = 0
-        self.hash_check = HashCheck(checkpoint_interval)
+        self.feed = ChangeFeed()
 
     @property
     def conf_state(self) -> ConfState:
@@ -72,7 +75,7 @@ class ReplicatedState:
     @property
     def state_hash(self) -> int:
         """The hash of everything replicated, ``0 <= hash < 2**128``; equal at equal indexes."""
-        return _hash(self.time_ms, self.kv, self.members, self.sessions)
+        return _hash(self.time_ms, self._parts)
 
     @property
     def pinned_bytes(self) -> int:
@@ -111,6 +114,10 @@ class ReplicatedState:
             self._moved()
         return conf_state
 
+    def page_applied(self) -> None:
+        """Hand the changes of the entries since the last call to the subscribers."""
+        self.feed.publish()
+
     def _move_to(self, index: int) -> bool:
         """Stand at ``index``; return whether a checkpoint is passed, one in a thousand times."""
         assert index > self.applied_index, "an entry is applied once, in order"
@@ -128,32 +135,38 @@ class ReplicatedState:
             self.hash_check.keep(self.applied_index, self.state_hash)
 
     def _dispatch(self, index: int, envelope: Envelope) -> object:
+        kind = kind_of(envelope.part)
+        if kind is None:
+            raise RemoteProtocolError(f"a command for part {envelope.part}, which is unknown here")
+        command = kind.commands.decode(envelope.body)
         self.time_ms = max(self.time_ms, envelope.wall_ms)
-        match envelope.machine:
-            case Machine.KV:
-                return self._apply_kv(index, envelope)
-            case Machine.MEMBERS:
-                members_command = decode_members_command(envelope.body)
-                return self.members.apply(members_command, time_ms=self.time_ms)
-            case Machine.SESSIONS:
-                return self.sessions.apply(index, decode_sessions_command(envelope.body))
-            case Machine.HASH_CHECK:
-                self.hash_check.hear(decode_state_hash(envelope.body))
-                return None
-            case _:
-                assert_never(envelope.machine)
+        context = Context(index, self.time_ms)
+        if envelope.request is not None:
+            return self._apply_once(kind, context, command, envelope)
+        result, changes = self._parts[kind.name].apply(context, command)
+        if changes and self.feed.is_followed:
+            self.feed.add(kind.name, index, changes)
+        return result
 
-    def _apply_kv(self, index: int, envelope: Envelope) -> object:
-        command = decode_command(envelope.body)
-        session = envelope.session
-        if session is None:
-            return self.kv.apply(command)[0]
-        known = self.sessions.check(session)
-        if known is not None:
+    def _apply_once(
+        self, kind: Kind, context: Context, command: object, envelope: Envelope
+    ) -> object:
+        """Apply the command of a named request, unless its answer is remembered."""
+        request, results = envelope.request, kind.results
+        if request is None or results is None:
+            raise RemoteProtocolError(f"the requests of part {kind.name} have no names")
+        fingerprint = digest(bytes((kind.number,)) + envelope.body).to_bytes(16, "big")
+        known = self.requests.find(context, request, fingerprint)
+        if isinstance(known, Exception):
             return known
-        result = self.kv.apply(command)[0]
+        if known is not None:
+            return results.decode(known)
+        changes: Changes
+        result, changes = self._parts[kind.name].apply(context, command)
+        if changes and self.feed.is_followed:
+            self.feed.add(kind.name, context.index, changes)
         if not isinstance(result, Exception):
-            self.sessions.remember(index, session, result)
+            self.requests.remember(context, request, fingerprint, results.encode(result))
         return result
 
     def snapshot(self) -> Generator[tuple[str, bytes], None, None]:
@@ -161,7 +174,7 @@ class ReplicatedState:
 
         Applying may go on between slices. Closing the generator lets go of the pin.
         """
-        generator = slices(self.applied_index, self.time_ms, self.state_hash, self)
+        generator = slices(self.applied_index, self.time_ms, self.state_hash, self._parts)
         next(generator)  # up to the pin
         return generator
 
@@ -169,30 +182,26 @@ class ReplicatedState:
         """Begin to fill a second state from a snapshot, to be swapped in when it is complete."""
         return StateRestorer(self._swap)
 
-    def _swap(self, parts: SnapshotParts) -> None:
-        found = _hash(parts.time_ms, parts.kv, parts.members, parts.sessions)
-        if found != parts.state_hash:
+    def _swap(self, restored: RestoredState) -> None:
+        found = _hash(restored.time_ms, restored.parts)
+        if found != restored.state_hash:
             raise Corrupt(
                 "snapshot",
                 0,
-                f"the state hashes to {found:032x}, not to {parts.state_hash:032x}; this node must"
-                " be restored from another",
+                f"the state hashes to {found:032x}, not to {restored.state_hash:032x}; this node"
+                " must be restored from another",
             )
-        self.kv = parts.kv
-        self.members = parts.members
-        self.sessions = parts.sessions
-        self.applied_index = parts.applied_index
-        self.time_ms = parts.time_ms
+        self._put_in_place(restored.parts)
+        self.applied_index = restored.applied_index
+        self.time_ms = restored.time_ms
+        self.feed.restart(self.applied_index)
+
+    def _put_in_place(self, parts: Mapping[str, Applied[Any]]) -> None:
+        self._parts.update(parts)
+        for name, part in parts.items():
+            setattr(self, name, part)
 
 
-def _hash(time_ms: int, kv: KeyValueStore, members: MemberTable, sessions: SessionTable) -> int:
-    hashed = _HASHED.pack(
-        time_ms,
-        kv.revision,
-        kv.compact_revision,
-        kv.retention.revisions,
-        kv.retention.bytes,
-        kv.state_hash.to_bytes(16, "big"),
-        sessions.digest.to_bytes(16, "big"),
-    )
-    return digest(hashed + members.encode())
+def _hash(time_ms: int, parts: Mapping[str, Part[Any]]) -> int:
+    covered = b"".join(parts[kind.name].digest for kind in PARTS if kind.restorer is not None)
+    return digest(time_ms.to_bytes(8, "big") + covered)

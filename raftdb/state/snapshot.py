@@ -1,9 +1,7 @@
-"""The replicated state in a snapshot: four sections, written in slices and read back.
+"""The replicated state in a snapshot: a section for each part, written in slices and read back.
 
-``state`` holds the header: version (1), applied index (8), replicated time in ms (8), state hash
-(16). ``members`` holds the table, ``sessions`` a record per session, ``kv`` what
-:mod:`raftdb.state.kv.snapshot` says. Each is a stream of records that may be cut anywhere; they come in
-this order.
+``state`` comes first and holds the header: version (1), applied index (8), replicated time in ms (8),
+state hash (16). The parts' sections follow in the order of :mod:`raftdb.state.registry`.
 
 Whatever the next command's outcome may depend on has to be in here: what a snapshot leaves out
 differs from then on between the node that took it and the one that loaded it [9].
@@ -11,65 +9,52 @@ differs from then on between the node that took it and the one that loaded it [9
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from struct import Struct
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from raftdb.errors import Corrupt, RemoteProtocolError
-from raftdb.state.kv.frames import Unframer, framed, packed
-from raftdb.state.kv.snapshot import StoreRestorer
-from raftdb.state.kv.store import KeyValueStore
-from raftdb.state.members.table import MemberTable
-from raftdb.state.sessions import SessionTable
+from raftdb.state.frames import RecordStream, framed
+from raftdb.state.part import Part
+from raftdb.state.registry import PARTS
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+"""1 had sessions in place of requests."""
 
-STATE, MEMBERS, SESSIONS, KV = "state", "members", "sessions", "kv"
+STATE = "state"
 
 _HEADER = Struct(">BQQ16s")
 
 
-class _State(Protocol):
-    """What is to be written."""
+class RestoredState(NamedTuple):
+    """A state read back, not yet compared with its hash.
 
-    kv: KeyValueStore
-    members: MemberTable
-    sessions: SessionTable
-
-
-class SnapshotParts(NamedTuple):
-    """A state read back, not yet compared with its hash."""
+    :param parts: by the names of their sections
+    """
 
     applied_index: int
     time_ms: int
     state_hash: int
-    kv: KeyValueStore
-    members: MemberTable
-    sessions: SessionTable
+    parts: Mapping[str, Part[Any]]
 
 
 def slices(
-    applied_index: int, time_ms: int, state_hash: int, state: _State
+    applied_index: int, time_ms: int, state_hash: int, parts: Mapping[str, Part[Any]]
 ) -> Generator[tuple[str, bytes], None, None]:
-    """Yield once, empty, when ``state`` is pinned; then its sections, in slices of bounded work.
-
-    What is multi-versioned is read at one revision; the small rest is copied at the start.
-    """
+    """Yield once, empty, when ``parts`` are pinned; then the sections, in slices of bounded work."""
     header = _HEADER.pack(SNAPSHOT_VERSION, applied_index, time_ms, state_hash.to_bytes(16, "big"))
-    members = state.members.encode()
-    sessions = state.sessions.records()
-    keys = state.kv.snapshot()
+    sections = [
+        (kind.name, parts[kind.name].pieces()) for kind in PARTS if kind.restorer is not None
+    ]
     try:
         yield "", b""
         yield STATE, framed(header)
-        for piece in packed(iter((members,))):
-            yield MEMBERS, piece
-        for piece in packed(sessions):
-            yield SESSIONS, piece
-        for piece in keys:
-            yield KV, piece
+        for name, pieces in sections:
+            for piece in pieces:
+                yield name, piece
     finally:
-        keys.close()
+        for _, pieces in sections:
+            pieces.close()
 
 
 class StateRestorer:
@@ -78,58 +63,47 @@ class StateRestorer:
     :param swap: is given the complete parts; compares the hash, then puts them in place
     """
 
-    def __init__(self, swap: Callable[[SnapshotParts], None]) -> None:
+    def __init__(self, swap: Callable[[RestoredState], None]) -> None:
         self._swap = swap
-        self._streams = {name: Unframer() for name in (STATE, MEMBERS, SESSIONS)}
         self._header: tuple[int, int, int] | None = None
-        self._members: MemberTable | None = None
-        self._sessions = SessionTable()
-        self._keys = StoreRestorer()
+        self._head = RecordStream(self._take_header)
+        self._sections = {kind.name: kind.restorer() for kind in PARTS if kind.restorer is not None}
 
     def feed(self, section: str, chunk: bytes) -> None:
         """Take the next chunk, in the order of writing; work is bounded by its length.
 
         :raises Corrupt: where it is not what a snapshot holds
         """
-        if section == KV:
-            self._keys.feed(chunk)
-            return
-        stream = self._streams.get(section)
+        stream = self._head if section == STATE else self._sections.get(section)
         if stream is None:
             raise _corrupt(section, "the section is unknown to this version of raftdb")
         try:
-            for record in stream.feed(chunk):
-                self._take(section, record)
+            stream.feed(chunk)
         except RemoteProtocolError as error:
             raise _corrupt(section, str(error)) from error
 
-    def _take(self, section: str, record: bytes) -> None:
-        if section == SESSIONS:
-            self._sessions.load(record)
-        elif section == MEMBERS:
-            self._members = MemberTable.decode(record)
-        else:
-            self._header = _decode_header(record)
+    def _take_header(self, record: bytes) -> None:
+        if len(record) != _HEADER.size or record[0] != SNAPSHOT_VERSION:
+            raise RemoteProtocolError(f"a header of {len(record)} bytes and version {record[0]}")
+        _, applied_index, time_ms, state_hash = _HEADER.unpack(record)
+        self._header = applied_index, time_ms, int.from_bytes(state_hash, "big")
 
     def finish(self) -> None:
         """Check the whole, hash included, and swap it in, in one step.
 
         :raises Corrupt: where it is cut off or does not hash to what it was
         """
-        for section, stream in self._streams.items():
-            if not stream.is_empty:
-                raise _corrupt(section, "it is cut off")
-        if self._header is None or self._members is None:
-            raise _corrupt(STATE, "a section is missing")
-        keys = KeyValueStore.from_snapshot(self._keys)
-        self._swap(SnapshotParts(*self._header, keys, self._members, self._sessions))
-
-
-def _decode_header(record: bytes) -> tuple[int, int, int]:
-    if len(record) != _HEADER.size or record[0] != SNAPSHOT_VERSION:
-        raise RemoteProtocolError(f"a header of {len(record)} bytes and version {record[0]}")
-    _, applied_index, time_ms, state_hash = _HEADER.unpack(record)
-    return applied_index, time_ms, int.from_bytes(state_hash, "big")
+        parts: dict[str, Part[Any]] = {}
+        section = STATE
+        try:
+            self._head.finish()
+            for section, restorer in self._sections.items():  # named in the message
+                parts[section] = restorer.finish()
+        except RemoteProtocolError as error:
+            raise _corrupt(section, str(error)) from error
+        if self._header is None:
+            raise _corrupt(STATE, "the section is missing")
+        self._swap(RestoredState(*self._header, parts))
 
 
 def _corrupt(section: str, what: str) -> Corrupt:

@@ -7,11 +7,26 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from raftdb.database import Level
-from raftdb.errors import Compacted, InvalidRequest, NoLeader, NotLeader, TooLarge
+from raftdb.errors import (
+    Compacted,
+    IdempotencyMismatch,
+    InvalidRequest,
+    NoLeader,
+    NotLeader,
+)
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
-from raftdb.state import Machine, Session, encode_envelope
-from raftdb.state.kv.commands import Absent, ModRevisionIs, SetRetention, encode_command
+from raftdb.state import KeyedRequest
+from raftdb.state.kv.commands import (
+    Absent,
+    CompareAndSwap,
+    Delete,
+    DeleteRange,
+    ModRevisionIs,
+    Put,
+    SetRetention,
+)
+from raftdb.state.kv.reads import Get, Range
 from raftdb.state.kv.values import CompareAndSwapResult, DeleteResult, PutResult, Retention
 from raftdb.state.members import Invite
 
@@ -48,56 +63,54 @@ class TestWriting:
         self, cluster: Cluster, leader: SimulatedNode
     ) -> None:
         """All of them or none."""
-        result = cluster.result(leader.database.put([(b"a", b"1"), (b"b", b"2")]))
-        assert result == PutResult(1)
-        page = cluster.result(leader.database.range(b"a", level=Level.CONSISTENT))
-        assert [(kv.key, kv.mod_revision) for kv in page.pairs] == [(b"a", 1), (b"b", 1)]
+        result = cluster.result(leader.database.execute(Put(((b"a", b"1"), (b"b", b"2")))))
+        assert result == PutResult(2)
+        page = cluster.result(leader.database.query(Range(b"a"), Level.CONSISTENT))
+        assert [(kv.key, kv.mod_revision) for kv in page.pairs] == [(b"a", 2), (b"b", 2)]
 
     def test_deletes_count_what_there_was(self, cluster: Cluster, leader: SimulatedNode) -> None:
         """Keys or ranges; what does not exist is passed over."""
-        cluster.result(leader.database.put([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]))
-        deleted = cluster.result(leader.database.delete([b"a", b"x"]))
-        assert deleted == DeleteResult(2, 1)
-        assert cluster.result(leader.database.delete_range(b"b")) == DeleteResult(3, 2)
-        assert cluster.result(leader.database.delete([b"a"])) == DeleteResult(3, 0)
+        cluster.result(leader.database.execute(Put(((b"a", b"1"), (b"b", b"2"), (b"c", b"3")))))
+        deleted = cluster.result(leader.database.execute(Delete((b"a", b"x"))))
+        assert deleted == DeleteResult(3, 1)
+        assert cluster.result(leader.database.execute(DeleteRange(b"b"))) == DeleteResult(4, 2)
+        assert cluster.result(leader.database.execute(Delete((b"a",)))) == DeleteResult(4, 0)
 
     def test_a_swap_says_what_it_found(self, cluster: Cluster, leader: SimulatedNode) -> None:
         """The expectation is checked where everybody applies it."""
-        swap = leader.database.compare_and_swap
+
+        def swap(*command: Any) -> Any:
+            return leader.database.execute(CompareAndSwap(*command))
+
         first = cluster.result(swap(b"k", Absent(), b"1"))
         assert isinstance(first, CompareAndSwapResult)
         assert first.swapped
         second = cluster.result(swap(b"k", Absent(), b"2"))
         assert not second.swapped
         assert second.current.value == b"1"
-        assert cluster.result(swap(b"k", ModRevisionIs(1), None)).swapped
-        assert cluster.result(leader.database.get(b"k")) is None
+        assert cluster.result(swap(b"k", ModRevisionIs(2), None)).swapped
+        assert cluster.result(leader.database.query(Get(b"k"))) is None
 
-    def test_what_is_repeated_in_a_session_happens_once(
-        self, cluster: Cluster, leader: SimulatedNode
-    ) -> None:
-        """The second time only the result is told again; an unknown session is refused."""
-        session = Session(12345, 1)
-        with pytest.raises(InvalidRequest, match="session"):
-            cluster.result(leader.database.put([(b"k", b"1")], session=session))
-        assert cluster.result(leader.database.get(b"k")) is None
+    def test_a_repeat_happens_once(self, cluster: Cluster, leader: SimulatedNode) -> None:
+        """The second time only the result is told again; another request needs another name."""
+        name = KeyedRequest(b"order 7")
+        database = leader.database
+        first = cluster.result(database.execute(Put(((b"k", b"1"),)), request=name))
+        cluster.result(database.execute(Put(((b"k", b"2"),))))
+        assert cluster.result(database.execute(Put(((b"k", b"1"),)), request=name)) == first
+        found = cluster.result(database.query(Get(b"k")))
+        assert found is not None
+        assert found.value == b"2"
+        with pytest.raises(IdempotencyMismatch):
+            cluster.result(database.execute(Put(((b"k", b"3"),)), request=name))
 
     def test_members_commands_share_the_way(self, cluster: Cluster, leader: SimulatedNode) -> None:
         """Cluster metadata is replicated beside the keys, never among them."""
-        cluster.result(leader.database.change_members(Invite("n9", "h:1", "h:2")))
+        cluster.result(leader.database.execute(Invite("n9", "h:1", "h:2")))
         cluster.converge()
         for node in cluster.nodes.values():
             assert node.machine.members.invitation("n9") is not None
             assert len(node.machine.kv) == 0
-
-    def test_what_no_store_takes_is_refused_before_it_is_proposed(
-        self, leader: SimulatedNode
-    ) -> None:
-        """The command's own checks; as failures, like all others."""
-        before = leader.replica.status().raft.last
-        assert isinstance(error_of(leader.database.put([(b"", b"v")])), InvalidRequest)
-        assert isinstance(error_of(leader.database.delete([b"k" * 5000])), TooLarge)
-        assert leader.replica.status().raft.last == before
 
     def test_is_stamped_with_the_leaders_wall_clock(
         self, cluster: Cluster, leader: SimulatedNode
@@ -118,35 +131,34 @@ class TestReading:
         """History is kept for a while."""
         cluster.put(b"k", b"1")
         cluster.put(b"k", b"2")
-        assert cluster.result(leader.database.get(b"k", revision=1)).value == b"1"
+        assert cluster.result(leader.database.query(Get(b"k", 2))).value == b"1"
 
     def test_a_revision_to_come_is_refused(self, cluster: Cluster, leader: SimulatedNode) -> None:
         """At every level alike: as a failure, not as an exception."""
         for level in Level:
             with pytest.raises(InvalidRequest):
-                cluster.result(leader.database.get(b"k", level, revision=99))
+                cluster.result(leader.database.query(Get(b"k", 100), level))
 
     def test_a_revision_no_longer_kept_is_refused(
         self, cluster: Cluster, leader: SimulatedNode
     ) -> None:
         """At every level alike, too."""
         cluster.put(b"k", b"1")
-        shorter = encode_command(SetRetention(Retention(revisions=0, bytes=0)))
-        envelope = encode_envelope(Machine.KV, shorter, wall_ms=1)
-        cluster.result(leader.replica.propose(envelope, 1.0))
+        shorter = SetRetention(Retention(revisions=0, bytes=0))
+        cluster.result(leader.database.execute(shorter))
         cluster.put(b"k", b"2")
         for level in Level:
             with pytest.raises(Compacted):
-                cluster.result(leader.database.get(b"k", level, revision=1))
+                cluster.result(leader.database.query(Get(b"k", 2), level))
 
     def test_goes_on_page_by_page_at_one_revision(
         self, cluster: Cluster, leader: SimulatedNode
     ) -> None:
         """What is written in between is not seen."""
-        cluster.result(leader.database.put([(b"%d" % n, b"old") for n in range(5)]))
-        first = cluster.result(leader.database.range(b"", limit=3))
+        cluster.result(leader.database.execute(Put(tuple((b"%d" % n, b"old") for n in range(5)))))
+        first = cluster.result(leader.database.query(Range(b"", limit=3)))
         cluster.put(b"4", b"new")
-        rest = cluster.result(leader.database.range(first.next, revision=first.revision))
+        rest = cluster.result(leader.database.query(Range(first.next, revision=first.revision)))
         assert [kv.value for kv in rest.pairs] == [b"old", b"old"]
 
 
@@ -169,8 +181,8 @@ class TestTheWayToTheLeader:
                 node.kill()
         cluster.run_for(3.0)
         database = survivor.database
-        assert isinstance(error_of(database.put([(b"k", b"v")])), NoLeader)
-        assert isinstance(error_of(database.get(b"k", leader_only=True)), NoLeader)
+        assert isinstance(error_of(database.execute(Put(((b"k", b"v"),)))), NoLeader)
+        assert isinstance(error_of(database.query(Get(b"k"), leader_only=True)), NoLeader)
         assert database.position().leader_id is None
         assert database.leader_http_address == ""
         assert leader.member != survivor.member

@@ -12,9 +12,16 @@ from raftdb.errors import RemoteProtocolError
 from raftdb.raft.types import MemberID
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import CHECKPOINT_INTERVAL
-from raftdb.state import Machine, StateHash, encode_state_hash
-from raftdb.state.hash_check import CHECKPOINTS_KEPT, HashCheck, decode_state_hash
+from raftdb.state.hash_check import (
+    CHECKPOINTS_KEPT,
+    COMMANDS,
+    HashCheck,
+    StateHash,
+)
 from raftdb.state.kv.commands import Put
+from raftdb.state.part import Context
+
+NOW = Context(1, 0)
 
 ANNA = MemberID("anna", 7)
 
@@ -81,7 +88,7 @@ class TestAReplicaThatDiffers:
         """With both hashes, the index, and whose word stands against its own; once."""
         wrong = cluster.followers[0]
         # As a bug that depends on the machine would: this replica alone has one more key.
-        wrong.machine.kv.apply(Put(((b"odd", b"one"),)))
+        wrong.machine.kv.apply(NOW, Put(((b"odd", b"one"),)))
         monkeypatch.setattr(cluster, "check", lambda _: None)  # it would find it first
         write(cluster, 3 * CHECKPOINT_INTERVAL)
         assert cluster.leader is not None
@@ -100,8 +107,8 @@ class TestAReplicaThatDiffers:
         leader = cluster.leader
         assert leader is not None
         write(cluster, CHECKPOINT_INTERVAL)
-        body = encode_state_hash(StateHash(CHECKPOINT_INTERVAL, 1, ANNA))
-        cluster.result(leader.database._propose(Machine.HASH_CHECK, body, None, 5.0))  # a liar
+        liar = StateHash.of(CHECKPOINT_INTERVAL, 1, ANNA)
+        cluster.result(leader.database.execute(liar))
         write(cluster, 1)
         for node in cluster.nodes.values():
             assert node.machine.hash_check.difference is not None
@@ -116,10 +123,10 @@ class TestComparison:
         hash_check = HashCheck(interval=1)
         for index in range(1, CHECKPOINTS_KEPT + 2):
             hash_check.keep(index, index)
-        hash_check.hear(StateHash(1, 77, ANNA))
+        hash_check.compare(StateHash.of(1, 77, ANNA))
         assert hash_check.difference is None
         assert hash_check.agreed_index == 0
-        hash_check.hear(StateHash(2, 77, ANNA))
+        hash_check.compare(StateHash.of(2, 77, ANNA))
         assert hash_check.difference is not None
 
     def test_the_first_difference_stays(self) -> None:
@@ -127,19 +134,19 @@ class TestComparison:
         hash_check = HashCheck(interval=1)
         hash_check.keep(1, 10)
         hash_check.keep(2, 20)
-        hash_check.hear(StateHash(1, 11, ANNA))
-        hash_check.hear(StateHash(2, 21, ANNA))
+        hash_check.compare(StateHash.of(1, 11, ANNA))
+        hash_check.compare(StateHash.of(2, 21, ANNA))
         assert hash_check.difference is not None
         assert hash_check.difference.index == 1
 
     def test_a_attestation_survives_its_bytes(self) -> None:
         """And a golden vector of format 1."""
-        witnessed = StateHash(2_048, 2**128 - 1, ANNA)
-        assert decode_state_hash(encode_state_hash(witnessed)) == witnessed
-        assert encode_state_hash(witnessed).hex().startswith("010000000000000800" + "ff" * 16)
+        witnessed = StateHash.of(2_048, 2**128 - 1, ANNA)
+        assert COMMANDS.decode(COMMANDS.encode(witnessed)) == witnessed
+        assert COMMANDS.encode(witnessed).hex().startswith("9501cd0800c410" + "ff" * 16)
 
-    @pytest.mark.parametrize("body", [b"", b"\x01" * 24, b"\x02" + bytes(60), b"\x01" + bytes(24)])
+    @pytest.mark.parametrize("body", [b"", b"\x95", b"\x95\x02" + bytes(60), b"\x01" + bytes(24)])
     def test_a_attestation_that_cannot_be_read(self, body: bytes) -> None:
         """Is refused by name; the machine stops the node as for every unknown command."""
         with pytest.raises(RemoteProtocolError):
-            decode_state_hash(body)
+            COMMANDS.decode(body)

@@ -28,29 +28,22 @@ from raftdb.simulation.disk.storage_fixture import (
     fill_log,
     save,
 )
-from raftdb.state import (
-    Machine,
-    RegisterSession,
-    ReplicatedState,
-    UnknownCommand,
-    encode_envelope,
-    encode_sessions_command,
-)
+from raftdb.state import KeyedRequest, Local, ReplicatedState, UnknownCommand, encode_entry
 from raftdb.state.envelope import decode_envelope
-from raftdb.state.hash_check import decode_state_hash
+from raftdb.state.hash_check import COMMANDS as HASH_COMMANDS
+from raftdb.state.kv.commands import COMMANDS as KV_COMMANDS
 from raftdb.state.kv.commands import (
     Absent,
     CompareAndSwap,
     Delete,
     Put,
-    decode_command,
-    encode_command,
 )
-from raftdb.state.kv.values import decode_result, decode_version
-from raftdb.state.members import InitCluster, encode_members_command
-from raftdb.state.members.commands import decode_members_command
+from raftdb.state.kv.values import RESULTS, decode_version
+from raftdb.state.members import InitCluster
+from raftdb.state.members.commands import COMMANDS as MEMBERS_COMMANDS
 from raftdb.state.members.records import decode_context
-from raftdb.state.sessions import decode_sessions_command
+from raftdb.state.requests import COMMANDS as REQUESTS_COMMANDS
+from raftdb.state.requests import REQUEST_IDS, SetPromise
 from raftdb.storage.recovery import read_log
 from tests.http.conftest import Served
 from tests.http.test_http_fuzz import settle, sorted_heads
@@ -113,12 +106,13 @@ def _codec_examples() -> list[bytes]:
 
 _DECODERS: tuple[Callable[[bytes], object], ...] = (
     decode_envelope,
-    decode_command,
-    decode_members_command,
+    KV_COMMANDS.decode,
+    MEMBERS_COMMANDS.decode,
     decode_context,
-    decode_sessions_command,
-    decode_state_hash,
-    decode_result,
+    REQUESTS_COMMANDS.decode,
+    REQUEST_IDS.decode,
+    HASH_COMMANDS.decode,
+    RESULTS.decode,
     decode_version,
     decode_join_request,
     decode_join_answer,
@@ -141,26 +135,26 @@ def _envelopes() -> list[bytes]:
         Delete((b"k", b"x")),
         CompareAndSwap(b"l", Absent(), b"2"),
     )
-    bodies = [encode_envelope(Machine.KV, encode_command(one), wall_ms=5) for one in commands]
-    register = encode_sessions_command(RegisterSession())
+    bodies = [encode_entry(one, wall_ms=5) for one in commands]
     return [
         *bodies,
-        encode_envelope(Machine.SESSIONS, register, wall_ms=6),
-        encode_envelope(Machine.MEMBERS, encode_members_command(InitCluster(7)), wall_ms=7),
+        encode_entry(commands[0], wall_ms=6, request=KeyedRequest(b"k")),
+        encode_entry(SetPromise(9), wall_ms=6),
+        encode_entry(InitCluster.of(7), wall_ms=7),
     ]
 
 
 def _decode_examples() -> list[bytes]:
     return [
         *(b"\0" + one for one in _envelopes()),
-        b"\x01" + encode_command(Put(((b"k", b"v"),))),
-        b"\x08" + json.dumps({"id": "a", "incarnation": "0" * 32}).encode(),
+        b"\x01" + KV_COMMANDS.encode(Put(((b"k", b"v"),))),
+        b"\x09" + json.dumps({"id": "a", "incarnation": "0" * 32}).encode(),
     ]
 
 
 def apply(data: bytes) -> None:
     """Entries, each behind its length, are applied or stop the node; what stands can be copied."""
-    state = ReplicatedState(checkpoint_interval=2)
+    state = ReplicatedState(Local(checkpoint_interval=2))
     index, rest = 0, data
     while rest:
         length, rest = rest[0], rest[1:]
@@ -314,6 +308,9 @@ def serve(data: bytes) -> None:
             wire.send(data[at : at + size])
             served.database.release()
             served.clock.turn()
+            while served.database.waiting:  # what waited behind what was released just now
+                served.database.release()
+                served.clock.turn()
         assert sorted_heads(wires[0].received) == sorted_heads(wires[1].received)
     assert lanes[0].database.entries == lanes[1].database.entries
     for served, wire in zip(lanes, wires, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -29,25 +29,13 @@ from raftdb.errors import NoLeader, NotLeader
 from raftdb.http.limits import Limits
 from raftdb.http.site import LimitedSite
 from raftdb.membership import JoinAnswer, JoinRequest, KnownMember, Membership
+from raftdb.state.kv.commands import Delete, Put
+from raftdb.state.kv.reads import Get, Read
+from raftdb.state.kv.store import KeyValueStore
+from raftdb.state.part import Context
 
 T = TypeVar("T")
 LEADER_HTTP = "leader.example:8091"
-
-
-class MemoryKeyValue(NamedTuple):
-    """A key as it stands."""
-
-    value: bytes
-    create_revision: int
-    mod_revision: int
-    version: int
-
-
-class MemoryResult(NamedTuple):
-    """What a write has done."""
-
-    revision: int
-    deleted: int = 0
 
 
 class MemoryPosition(NamedTuple):
@@ -89,8 +77,7 @@ class MemoryDatabase:
     leader_http: str = LEADER_HTTP
     waits: bool = False
     failure: Exception | None = None
-    pairs: dict[bytes, MemoryKeyValue] = field(default_factory=dict)
-    revision: int = 0
+    store: KeyValueStore = field(default_factory=KeyValueStore)
     applied: int = 0
     entries: list[tuple[str, tuple[bytes, ...]]] = field(default_factory=list)
     reads: list[tuple[bytes, Level, bool]] = field(default_factory=list)
@@ -109,74 +96,61 @@ class MemoryDatabase:
         leader = {"leader": "node02", "follower": "node01"}.get(self.role)
         return MemoryPosition(self.applied, 7, leader, None if leader is None else 0.0125)
 
-    def get(
-        self, key: bytes, level: Level, *, leader_only: bool, timeout_s: float
-    ) -> Deferred[MemoryKeyValue | None]:
-        assert timeout_s > 0
-        self.reads.append((key, level, leader_only))
+    @property
+    def pairs(self) -> dict[bytes, bytes]:
+        """What stands now."""
+        return {kv.key: kv.value for kv in self.store.range(b"", limit=10_000).pairs}
 
-        def read() -> MemoryKeyValue | None:
+    def query(
+        self, read: Read[T], level: Level, *, leader_only: bool = False, timeout_s: float
+    ) -> Deferred[T]:
+        assert timeout_s > 0
+        self.reads.append((cast("Get", read).key, level, leader_only))
+
+        def work() -> T:
             if level is not Level.STALE and self.role == "none":
                 raise NoLeader
             if leader_only:
                 self.require_leader()
             if self.failure is not None:
                 raise self.failure
-            return self.pairs.get(key)
+            return read.answer(self.store)
 
-        return self._answer(read)
+        return self._answer(work)
 
     def look_up(
-        self, key: bytes, level: Level, *, leader_only: bool, timeout_s: float
-    ) -> MemoryKeyValue | Deferred[MemoryKeyValue | None] | None:
-        found = self.get(key, level, leader_only=leader_only, timeout_s=timeout_s)
+        self, read: Read[T], level: Level, *, leader_only: bool, timeout_s: float
+    ) -> T | Deferred[T]:
+        found = self.query(read, level, leader_only=leader_only, timeout_s=timeout_s)
         if self.waits:
             return found
-        outcome: list[MemoryKeyValue | Failure | None] = []
+        outcome: list[T | Failure] = []
         found.addBoth(outcome.append)
         if isinstance(outcome[0], Failure):
             outcome[0].raiseException()
         assert not isinstance(outcome[0], Failure)
         return outcome[0]
 
-    def put(
-        self, pairs: Sequence[tuple[bytes, bytes]], *, timeout_s: float
-    ) -> Deferred[MemoryResult]:
+    def execute(self, command: Put | Delete, *, timeout_s: float) -> Deferred[object]:
         assert timeout_s > 0
 
-        def write() -> MemoryResult:
+        def work() -> object:
             self.require_leader()
-            self._entry("put", tuple(key for key, _ in pairs))
-            for key, value in pairs:
-                old = self.pairs.get(key)
-                created = self.revision if old is None else old.create_revision
-                version = 1 if old is None else old.version + 1
-                self.pairs[key] = MemoryKeyValue(value, created, self.revision, version)
-            return MemoryResult(self.revision)
+            match command:
+                case Put(pairs=pairs):
+                    self.entries.append(("put", tuple(key for key, _ in pairs)))
+                case Delete(keys=keys):
+                    self.entries.append(("delete", keys))
+            self.applied += 1
+            return self.store.apply(Context(self.applied, 0), command)[0]
 
-        return self._answer(write)
-
-    def delete(self, keys: Sequence[bytes], *, timeout_s: float) -> Deferred[MemoryResult]:
-        assert timeout_s > 0
-
-        def write() -> MemoryResult:
-            self.require_leader()
-            self._entry("delete", tuple(keys))
-            gone = [key for key in keys if self.pairs.pop(key, None) is not None]
-            return MemoryResult(self.revision, len(gone))
-
-        return self._answer(write)
+        return self._answer(work)
 
     def release(self) -> None:
         """Let everything that waits happen."""
         waiting, self.waiting = self.waiting, []
         for gate in waiting:
             gate.callback(None)
-
-    def _entry(self, kind: str, keys: tuple[bytes, ...]) -> None:
-        self.entries.append((kind, keys))
-        self.applied += 1
-        self.revision += 1
 
     def _answer(self, work: Callable[[], T]) -> Deferred[T]:
         if not self.waits:

@@ -21,7 +21,7 @@ class TestValues:
     def test_is_read_as_it_was_written(self, served: Served, value: bytes) -> None:
         """Raw, with its revisions as headers."""
         put = served.ask("PUT", "/api/kv?key=k", value)
-        assert (put.status, json.loads(put.body)) == (200, {"revision": 1})
+        assert (put.status, json.loads(put.body)) == (200, {"revision": 2})
         got = served.ask("GET", "/api/kv?key=k")
         assert (got.status, got.body, got.length) == (200, value, len(value))
         if value:
@@ -29,7 +29,7 @@ class TestValues:
         revisions = [
             got.header(f"Raftdb-{name}") for name in ("Create-Revision", "Mod-Revision", "Version")
         ]
-        assert revisions == ["1", "1", "1"]
+        assert revisions == ["2", "2", "1"]
 
     def test_a_missing_key_is_not_found(self, served: Served) -> None:
         """Unlike an empty value."""

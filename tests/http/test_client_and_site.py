@@ -46,9 +46,9 @@ class Cluster:
         self.nodes = {name: serve(Limits()) for name in NAMES}
         self.down: list[str] = []
         self.lead(NAMES[1])
-        shared = self.nodes[NAMES[0]].database.pairs
+        shared = self.nodes[NAMES[0]].database.store
         for node in self.nodes.values():
-            node.database.pairs = shared
+            node.database.store = shared
         self.client = Client(self.clock, NAMES, http=HTTPClient(self, data_to_body_producer=Body))
 
     def lead(self, leader: str | None) -> None:
@@ -104,7 +104,7 @@ class TestTheRoundTrip:
     ) -> None:
         """Byte for byte, once written, and gone when deleted."""
         client, raw = cluster.client, value if isinstance(value, bytes) else value.encode()
-        assert cluster.finish(client.put(key, value)) == 1
+        assert cluster.finish(client.put(key, value)) == 2
         assert cluster.finish(client.get(key)) == raw
         assert cluster.finish(client.get(key, level="stale")) == raw
         assert cluster.finish(client.delete(key)) is True
@@ -141,14 +141,14 @@ class TestChanges:
         """Half a second without a leader is no error."""
         cluster.lead(None)
         cluster.clock.callLater(0.5, cluster.lead, NAMES[2])
-        assert cluster.finish(cluster.client.put("k", "v")) == 1
+        assert cluster.finish(cluster.client.put("k", "v")) == 2
         assert 0.5 < cluster.clock.seconds() < 1.5
 
     def test_a_dead_leader_is_waited_for(self, cluster: Cluster) -> None:
         """Its followers still redirect to it for a while."""
         cluster.down.append(NAMES[1])
         cluster.clock.callLater(0.4, cluster.lead, NAMES[0])
-        assert cluster.finish(cluster.client.put("k", "v")) == 1
+        assert cluster.finish(cluster.client.put("k", "v")) == 2
         assert cluster.entries == [("put", (b"k",))]
 
     def test_no_leader_for_long_is_told_as_a_refusal(self, cluster: Cluster) -> None:

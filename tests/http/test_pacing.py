@@ -87,13 +87,13 @@ class TestRequests:
 
     def test_what_comes_after_an_expensive_one_waits(self, served: Served) -> None:
         """And is answered in the next turn."""
-        database_get = served.database.get
+        database_get = served.database.query
 
         def slow_get(*args: object, **kwargs: object) -> object:
             served.clock.work(0.05)
             return database_get(*args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
 
-        served.database.get = slow_get  # type: ignore[method-assign,assignment]  # made slow
+        served.database.query = slow_get  # type: ignore[method-assign,assignment]  # made slow
         first, second, third = (served.wire() for _ in range(3))
         for wire in (first, second, third):
             wire.send(b"GET /key/k HTTP/1.1\r\n\r\n")
@@ -109,13 +109,13 @@ class TestRequests:
 
     def test_what_waited_too_long_is_refused(self, served: Served) -> None:
         """Nobody waits for it any more; surely not applied."""
-        database_put = served.database.put
+        database_put = served.database.execute
 
         def slow_put(*args: object, **kwargs: object) -> object:
             served.clock.work(11)
             return database_put(*args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
 
-        served.database.put = slow_put  # type: ignore[method-assign,assignment]  # made slow
+        served.database.execute = slow_put  # type: ignore[method-assign,assignment]  # made slow
         wires = [served.wire() for _ in range(3)]
         for wire in wires:
             wire.send(b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")

@@ -21,10 +21,10 @@ from raftdb.state.members import (
     MembersCommand,
     MemberTable,
     UpdateMember,
-    decode_members_command,
     encode_context,
-    encode_members_command,
 )
+from raftdb.state.members.commands import COMMANDS as MEMBERS_COMMANDS
+from raftdb.state.part import Context
 
 CLUSTER_ID = 77
 
@@ -94,7 +94,7 @@ class ImmediateGroup:
             self.pending.append(Deferred())
             return self.pending[-1]
         self.commit += 1
-        refusal = self.table.apply(decode_members_command(envelope), time_ms=0)
+        refusal, _ = self.table.apply(Context(1, 0), MEMBERS_COMMANDS.decode(envelope))
         return succeed(None) if refusal is None else fail(refusal)
 
     def propose_conf_change(self, change: ConfChange, timeout_s: float) -> Deferred[object]:
@@ -176,12 +176,12 @@ class Fixture:
             self.directory,
             on_removed=lambda: self.removed.append(True),
         )
-        self.group.table.apply(InitCluster(CLUSTER_ID), time_ms=0)
+        self.group.table.apply(Context(1, 0), InitCluster.of(CLUSTER_ID))
         self.voter(self.own)
         self.autopilot.start()
 
     def envelope(self, command: MembersCommand) -> bytes:
-        return encode_members_command(command)
+        return MEMBERS_COMMANDS.encode(command)
 
     def require_leader(self) -> None:
         if self.group.role is Role.LEADER:
@@ -208,7 +208,7 @@ class Fixture:
         """Let this node support a higher feature level."""
         own = msgspec.structs.replace(self.own, feature_max=level)
         self.agreement.own = self.autopilot._reported_addresses._own = own
-        self.group.table.apply(UpdateMember(own), time_ms=0)
+        self.group.table.apply(Context(1, 0), UpdateMember.of(own))
 
     def follow(self, leader: Member) -> None:
         """Let somebody else lead."""

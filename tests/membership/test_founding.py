@@ -5,14 +5,14 @@ from __future__ import annotations
 from raftdb.membership import claimed, founding_batch
 from raftdb.raft import confchange
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.state import Machine, ReplicatedState, encode_envelope
-from raftdb.state.members import Member, MembersCommand, encode_members_command
+from raftdb.state import ReplicatedState, encode_entry
+from raftdb.state.members import Member, MembersCommand
 
 FOUNDER = Member(MemberID("node01", 1), "a:8089", "a:8091")
 
 
 def envelope(command: MembersCommand) -> bytes:
-    return encode_envelope(Machine.MEMBERS, encode_members_command(command), wall_ms=5)
+    return encode_entry(command, wall_ms=5)
 
 
 class TestFounding:

@@ -12,9 +12,8 @@ from raftdb.raft.types import ConfState, EntryID, MemberID, SnapshotMetadata
 from raftdb.replica import ReplicaOptions
 from raftdb.replica.snapshots import Snapshots
 from raftdb.simulation.nodes.cluster import Cluster
-from raftdb.state import ReplicatedState
-from raftdb.state.envelope import Machine, encode_envelope
-from raftdb.state.kv.commands import Put, SetRetention, encode_command
+from raftdb.state import ReplicatedState, encode_entry
+from raftdb.state.kv.commands import Put, SetRetention
 from raftdb.state.kv.values import Retention
 
 KiB = 1024
@@ -60,7 +59,7 @@ class TestUnderAnyLoad:
         vars(leader.replica._storage)["create_snapshot"] = lambda _: _NoRoom()
         outcomes: list[object] = []
         for n in range(100):
-            written = leader.database.put([(b"k%d" % n, b"v")])
+            written = leader.database.execute(Put(((b"k%d" % n, b"v"),)))
             written.addBoth(outcomes.append)
             cluster.run_for(0.02)
         assert isinstance(_error(outcomes[-1]), Overloaded)
@@ -112,7 +111,7 @@ def _write_on(cluster: Cluster, key: bytes, answers: list[object]) -> None:
         if leader is None:
             cluster.clock.callLater(0.05, again)
             return
-        leader.database.put([(key, bytes(VALUE_BYTES))]).addCallbacks(done, refused)
+        leader.database.execute(Put(((key, bytes(VALUE_BYTES)),))).addCallbacks(done, refused)
 
     def done(result: object) -> None:
         answers.append(result)
@@ -126,7 +125,7 @@ def _write_on(cluster: Cluster, key: bytes, answers: list[object]) -> None:
 
 
 def _envelope(command: SetRetention | Put) -> bytes:
-    return encode_envelope(Machine.KV, encode_command(command), wall_ms=0)
+    return encode_entry(command, wall_ms=0)
 
 
 class _NoRoom:

@@ -10,6 +10,7 @@ from raftdb.errors import InvalidRequest, NotLeader, ProposalDropped
 from raftdb.raft.types import MemberID, Role
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.state.kv.commands import Put
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4
@@ -100,7 +101,7 @@ class TestASlowDisk:
         """Heartbeats that never wait for a disk would let it reign for ever."""
         cluster, leader = started(seed=seed)
         leader.host.hangs = True
-        leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+        leader.database.execute(Put(((b"k", b"v"),))).addErrback(lambda _: None)
         cluster.run_while(lambda: cluster.leader in {leader, None}, limit_s=4 * ELECTION_S)
         cluster.put(b"k", b"v", limit_s=1.0)
 

@@ -13,6 +13,8 @@ from raftdb.raft.types import Role
 from raftdb.simulation.network.datagrams import Datagrams
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.state.kv.commands import Put
+from raftdb.state.kv.reads import Get
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 ELECTION_S = 0.4
@@ -38,7 +40,7 @@ class TestAConsistentRead:
         follower = cluster.followers[place]
         for number in range(20):
             cluster.put(b"k", b"%d" % number)
-            read = cluster.result(follower.database.get(b"k", Level.CONSISTENT))
+            read = cluster.result(follower.database.query(Get(b"k"), Level.CONSISTENT))
             assert value(read) == b"%d" % number
 
     def test_waits_for_the_own_state_to_catch_up(self, outcome: Outcome) -> None:
@@ -47,7 +49,7 @@ class TestAConsistentRead:
         follower = cluster.followers[0]
         follower.host.hangs = True
         cluster.put(b"k", b"new")
-        read = follower.database.get(b"k", Level.CONSISTENT)
+        read = follower.database.query(Get(b"k"), Level.CONSISTENT)
         cluster.run_for(0.1)
         assert outcome(read) == "pending"
         follower.host.hangs = False
@@ -65,7 +67,7 @@ class TestAConsistentRead:
                 asked.append(message)
 
         cluster.network.watch = note
-        reads = [follower.database.get(b"k", Level.CONSISTENT) for _ in range(100)]
+        reads = [follower.database.query(Get(b"k"), Level.CONSISTENT) for _ in range(100)]
         for read in reads:
             cluster.result(read)
         assert len(asked) == 1
@@ -75,7 +77,7 @@ class TestAConsistentRead:
         cluster, leader = started()
         follower = cluster.followers[0]
         cluster.network.cut(follower.name, leader.name)
-        read = follower.database.get(b"k", Level.CONSISTENT)
+        read = follower.database.query(Get(b"k"), Level.CONSISTENT)
         cluster.run_for(0.1)
         cluster.network.mend()
         cluster.result(read, limit_s=ELECTION_S + 0.05)
@@ -86,7 +88,7 @@ class TestAConsistentRead:
         cluster.run_for(1.0)  # until the voters' quarantine after their start is over
         follower = cluster.followers[0]
         cluster.network.cut(leader.name, follower.name)
-        read = follower.database.get(b"k", Level.CONSISTENT)
+        read = follower.database.query(Get(b"k"), Level.CONSISTENT)
         cluster.run_for(0.02)
         cluster.network.mend()
         leader.kill()
@@ -96,7 +98,7 @@ class TestAConsistentRead:
         """It may have a successor whose writes it does not know."""
         cluster, old = started()
         cluster.network.isolate(old.name)
-        read = old.database.get(b"k", Level.CONSISTENT, timeout_s=10.0)
+        read = old.database.query(Get(b"k"), Level.CONSISTENT, timeout_s=10.0)
         cluster.run_for(ELECTION_S / 2)
         assert outcome(read) == "pending"
         cluster.run_while(lambda: old.replica.role is Role.LEADER)
@@ -109,7 +111,7 @@ class TestAConsistentRead:
         cluster, _ = started()
         follower = cluster.followers[0]
         cluster.network.isolate(follower.name)
-        read = follower.database.get(b"k", Level.CONSISTENT, timeout_s=10.0)
+        read = follower.database.query(Get(b"k"), Level.CONSISTENT, timeout_s=10.0)
         cluster.run_while(lambda: follower.replica.leader is not None)
         cluster.run_for(2 * ELECTION_S - 0.05)
         assert outcome(read) == "pending"
@@ -123,7 +125,7 @@ class TestAConsistentRead:
         reads: list[object] = []
 
         def ask() -> None:
-            read = old.database.get(b"k", Level.CONSISTENT)
+            read = old.database.query(Get(b"k"), Level.CONSISTENT)
             read.addBoth(reads.append)
 
         old.replica.transfer_leadership(None, 1.0).addErrback(lambda _: None)
@@ -137,7 +139,7 @@ class TestAConsistentRead:
         leader.kill()
         cluster.run_for(2.0)
         (other,) = cluster.followers
-        read = other.database.get(b"k", Level.CONSISTENT)
+        read = other.database.query(Get(b"k"), Level.CONSISTENT)
         cluster.run_for(0.001)
         assert isinstance(outcome(read), NoLeader)
 
@@ -149,7 +151,7 @@ class TestADefaultRead:
         """No round trip."""
         cluster, leader = started()
         cluster.put(b"k", b"v")
-        assert value(outcome(leader.database.get(b"k"))) == b"v"
+        assert value(outcome(leader.database.query(Get(b"k")))) == b"v"
 
     def test_is_not_answered_from_a_lease_older_than_its_bound(self, outcome: Outcome) -> None:
         """A leader that was cut off for T asks before it answers, though it leads on."""
@@ -159,7 +161,7 @@ class TestADefaultRead:
         assert old.replica.lease_fresh()
         cluster.run_for(0.21)
         assert not old.replica.lease_fresh()
-        assert outcome(old.database.get(b"k")) == "pending"
+        assert outcome(old.database.query(Get(b"k"))) == "pending"
 
     def test_after_a_pause_is_judged_by_the_time_of_answering(self) -> None:
         """A process that stood still must not answer by what the clock said before."""
@@ -239,8 +241,8 @@ class TestADefaultRead:
         cluster, _ = started()
         cluster.put(b"k", b"v")
         follower = cluster.followers[0]
-        assert isinstance(outcome(follower.database.get(b"k", leader_only=True)), NotLeader)
-        assert value(cluster.result(follower.database.get(b"k"))) == b"v"
+        assert isinstance(outcome(follower.database.query(Get(b"k"), leader_only=True)), NotLeader)
+        assert value(cluster.result(follower.database.query(Get(b"k")))) == b"v"
 
 
 class TestAStaleRead:
@@ -256,15 +258,15 @@ class TestAStaleRead:
             if node is not survivor:
                 node.kill()
         cluster.run_for(3.0)
-        assert value(outcome(survivor.database.get(b"k", Level.STALE))) == b"v"
+        assert value(outcome(survivor.database.query(Get(b"k"), Level.STALE))) == b"v"
 
     def test_shows_nothing_uncommitted(self, outcome: Outcome) -> None:
         """What only the leader has is not shown by it either."""
         cluster, leader = started()
         cluster.network.isolate(leader.name)
-        leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+        leader.database.execute(Put(((b"k", b"v"),))).addErrback(lambda _: None)
         cluster.run_for(0.1)
-        assert outcome(leader.database.get(b"k", Level.STALE)) is None
+        assert outcome(leader.database.query(Get(b"k"), Level.STALE)) is None
 
 
 class TestWhereANodeStands:

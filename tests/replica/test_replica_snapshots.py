@@ -11,6 +11,8 @@ from raftdb.errors import NoLeader
 from raftdb.replica import ReplicaOptions
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
+from raftdb.state.kv.commands import Put
+from raftdb.state.kv.reads import Get
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 
@@ -26,7 +28,10 @@ def started(
 def write(cluster: Cluster, count: int, size: int = 1) -> None:
     """Write ``count`` keys as fast as they go."""
     leader = cluster.await_leader()
-    writes = [leader.database.put([(b"key %d" % number, b"x" * size)]) for number in range(count)]
+    writes = [
+        leader.database.execute(Put(((b"key %d" % number, b"x" * size),)))
+        for number in range(count)
+    ]
     for written in writes:
         cluster.result(written)
     cluster.run_for(0.5)
@@ -65,12 +70,12 @@ class TestTaking:
         cluster, leader = started("a", snapshot_entries=300)
         write(cluster, 250, size=5_000)
         leader.host.save_min_s = leader.host.save_max_s = 0.02
-        writes = [leader.database.put([(b"more %d" % n, b"v")]) for n in range(60)]
+        writes = [leader.database.execute(Put(((b"more %d" % n, b"v"),))) for n in range(60)]
         cluster.run_while(lambda: leader.replica.applied < 300)
         assert leader.replica.status().snapshot_index == 0
         for written in writes:
             cluster.result(written)
-        late = leader.database.put([(b"late", b"v")])
+        late = leader.database.execute(Put(((b"late", b"v"),)))
         cluster.result(late, limit_s=0.1)
         assert leader.replica.status().snapshot_index == 0
         cluster.run_for(5.0)
@@ -82,7 +87,7 @@ class TestTaking:
         for _ in range(9):
             write(cluster, 10)
         leader.host.fill(full=True)
-        written = [leader.database.put([(b"k%d" % n, b"v")]) for n in range(20)]
+        written = [leader.database.execute(Put(((b"k%d" % n, b"v"),))) for n in range(20)]
         for deferred in written:
             deferred.addErrback(lambda _: None)
         cluster.run_for(1.0)
@@ -122,9 +127,9 @@ class TestLoading:
         follower.kill()
         follower.boot()
         assert not follower.replica.serves
-        assert isinstance(outcome(follower.database.get(b"key 1", Level.STALE)), NoLeader)
+        assert isinstance(outcome(follower.database.query(Get(b"key 1"), Level.STALE)), NoLeader)
         cluster.run_while(lambda: not follower.replica.serves)
-        assert outcome(follower.database.get(b"key 1", Level.STALE)) is not None
+        assert outcome(follower.database.query(Get(b"key 1"), Level.STALE)) is not None
         assert leader is cluster.leader
 
     @pytest.mark.parametrize("durable", [False, True])

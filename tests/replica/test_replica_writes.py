@@ -24,6 +24,8 @@ from raftdb.simulation.nodes import node
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
 from raftdb.state import UnknownCommand
+from raftdb.state.kv.commands import Put
+from raftdb.state.kv.reads import Get
 from raftdb.state.kv.values import KeyValue, PutResult
 
 Outcome: TypeAlias = Callable[[Deferred[Any]], object]
@@ -41,13 +43,13 @@ class TestAWrite:
     def test_is_acknowledged_with_its_revision(self) -> None:
         """The state machine's result comes back."""
         cluster, leader = started()
-        result = cluster.result(leader.database.put([(b"k", b"v")]))
-        assert result == PutResult(1)
+        result = cluster.result(leader.database.execute(Put(((b"k", b"v"),))))
+        assert result == PutResult(2)
 
     def test_is_visible_on_followers_at_once(self) -> None:
         """The commit index does not wait for the next heartbeat."""
         cluster, leader = started()
-        cluster.result(leader.database.put([(b"k", b"v")]))
+        cluster.result(leader.database.execute(Put(((b"k", b"v"),))))
         follower = cluster.followers[0]
         waited_s = cluster.run_while(lambda: follower.machine.kv.get(b"k") is None)
         assert waited_s < 0.01
@@ -66,7 +68,7 @@ class TestAWrite:
 
         core.take_messages = spy  # type: ignore[method-assign]  # listened to
         for number in range(5):
-            cluster.result(leader.database.put([(b"k", b"%d" % number)]))
+            cluster.result(leader.database.execute(Put(((b"k", b"%d" % number),))))
         news = [each for each in sent if not each.entries]
         assert (len(sent), len(news)) == (10, 0)
         cluster.run_for(0.01)
@@ -85,7 +87,7 @@ class TestAWrite:
 
         follower.machine.apply = spy  # type: ignore[method-assign]  # listened to
         for number in range(5):
-            cluster.result(leader.database.put([(b"k", b"%d" % number)]))
+            cluster.result(leader.database.execute(Put(((b"k", b"%d" % number),))))
         assert saving == [True] * 4
 
     def test_waits_for_the_turn_that_was_asked_for(
@@ -107,18 +109,18 @@ class TestAWrite:
             cluster.run_for(0.05)
             take_turns()
         assert leader.replica.role is Role.LEADER
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.run_for(1.0)
         assert outcome(written) == "pending"
         for _ in range(3):
             take_turns()
             cluster.run_for(0.05)
-        assert outcome(written) == PutResult(1)
+        assert outcome(written) == PutResult(2)
 
     def test_is_refused_on_a_follower_with_the_way_to_the_leader(self, outcome: Outcome) -> None:
         """The error names the leader and where clients reach it."""
         cluster, leader = started()
-        error = outcome(cluster.followers[0].database.put([(b"k", b"v")]))
+        error = outcome(cluster.followers[0].database.execute(Put(((b"k", b"v"),))))
         assert isinstance(error, NotLeader)
         assert (error.leader, error.http_address) == (leader.name, f"{leader.name}.http:1")
 
@@ -127,7 +129,7 @@ class TestAWrite:
         cluster = Cluster(1, "a", configure=lambda config: replace(config, apply_bytes_max=1))
         cluster.boot()
         leader = cluster.await_leader()
-        written = [leader.database.put([(b"k", b"%d" % number)]) for number in range(20)]
+        written = [leader.database.execute(Put(((b"k", b"%d" % number),))) for number in range(20)]
         waited_s = cluster.run_while(lambda: not all(each.called for each in written))
         assert waited_s < 0.1, "twenty pages, one a tick, would take a second"
 
@@ -135,44 +137,44 @@ class TestAWrite:
         """One node promises no more than its disk holds."""
         cluster, leader = started("a")
         leader.host.hangs = True
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.run_for(0.3)
         assert outcome(written) == "pending"
         leader.host.hangs = False
         cluster.run_for(0.1)
-        assert outcome(written) == PutResult(1)
+        assert outcome(written) == PutResult(2)
 
     def test_needs_no_fast_leader_disk(self, outcome: Outcome) -> None:
         """The leader's disk works beside its followers': two of them are a quorum without it."""
         cluster, leader = started()
         leader.host.hangs = True
-        leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+        leader.database.execute(Put(((b"k", b"v"),))).addErrback(lambda _: None)
         cluster.run_for(0.05)
         commits = [node.replica.core.state.log.durable for node in cluster.followers]
         assert min(commits) == max(commits) > leader.replica.core.state.log.durable
-        assert outcome(leader.database.get(b"k", Level.STALE)) is None
+        assert outcome(leader.database.query(Get(b"k"), Level.STALE)) is None
 
     def test_needs_the_fsync_of_a_quorum(self, outcome: Outcome) -> None:
         """No follower says yes before its own disk does."""
         cluster, leader = started()
         for follower in cluster.followers:
             follower.host.hangs = True
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.run_for(0.1)
         assert outcome(written) == "pending"
         cluster.followers[0].host.hangs = False
         cluster.run_for(0.1)
-        assert outcome(written) == PutResult(1)
+        assert outcome(written) == PutResult(2)
 
     def test_is_never_acknowledged_after_a_failed_fsync(self, outcome: Outcome) -> None:
         """The node ends by the injected crash, and nobody hears a yes."""
         cluster, leader = started("a")
         leader.host.fail()
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.run_for(0.1)
         assert leader.failure is not None
         assert isinstance(outcome(written), LeadershipLost)
-        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), ShuttingDown)
+        assert isinstance(outcome(leader.database.execute(Put(((b"k", b"v"),)))), ShuttingDown)
 
     def test_that_cannot_be_applied_stops_the_node(self, outcome: Outcome) -> None:
         """What is unknown is not guessed; the failure does not vanish in the reactor's log."""
@@ -189,11 +191,11 @@ class TestAWrite:
         seen: list[object] = []
 
         def read(_: object) -> None:
-            found = leader.database.get(b"second", Level.DEFAULT)
+            found = leader.database.query(Get(b"second"), Level.DEFAULT)
             found.addCallback(lambda kv: seen.append(kv and kv.value))
 
-        first = leader.database.put([(b"first", b"1")]).addCallback(read)
-        second = leader.database.put([(b"second", b"2")])
+        first = leader.database.execute(Put(((b"first", b"1"),))).addCallback(read)
+        second = leader.database.execute(Put(((b"second", b"2"),)))
         cluster.result(first)
         cluster.result(second)
         assert seen == [b"2"]
@@ -206,7 +208,7 @@ class TestAnUndecidedWrite:
         """A leader that was cut off learns it when it comes back, not when it steps down."""
         cluster, old = started()
         cluster.network.isolate(old.name)
-        written = old.database.put([(b"k", b"lost")], timeout_s=60)
+        written = old.database.execute(Put(((b"k", b"lost"),)), timeout_s=60)
         cluster.run_while(lambda: old.replica.role is Role.LEADER)
         cluster.run_for(1.0)
         assert outcome(written) == "pending"
@@ -220,7 +222,7 @@ class TestAnUndecidedWrite:
         cluster, old = started()
         for follower in cluster.followers:
             cluster.network.cut(follower.name, old.name)
-        written = old.database.put([(b"k", b"v")], timeout_s=60)
+        written = old.database.execute(Put(((b"k", b"v"),)), timeout_s=60)
         cluster.run_while(lambda: cluster.leader is old or cluster.leader is None)
         cluster.network.mend()
         cluster.put(b"other", b"v")
@@ -232,7 +234,7 @@ class TestAnUndecidedWrite:
         """A client is not left without an answer, and not given a wrong one."""
         cluster, leader = started()
         cluster.network.isolate(leader.name)
-        written = leader.database.put([(b"k", b"v")], timeout_s=0.3)
+        written = leader.database.execute(Put(((b"k", b"v"),)), timeout_s=0.3)
         cluster.run_for(0.36)
         assert isinstance(outcome(written), Timeout)
 
@@ -240,7 +242,7 @@ class TestAnUndecidedWrite:
         """The snapshot's state says nothing of whose entry stood at the index."""
         cluster, old = started(snapshot_entries=10)
         cluster.network.isolate(old.name)
-        written = old.database.put([(b"k", b"lost")], timeout_s=60)
+        written = old.database.execute(Put(((b"k", b"lost"),)), timeout_s=60)
         cluster.run_while(lambda: cluster.leader is old or cluster.leader is None)
         for number in range(60):
             cluster.put(b"k", b"%d" % number)
@@ -251,7 +253,7 @@ class TestAnUndecidedWrite:
     def test_goes_on_when_its_client_hangs_up(self) -> None:
         """Cancelling ends the waiting, never the write."""
         cluster, leader = started()
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         written.addErrback(lambda _: None)
         written.cancel()
         cluster.run_for(0.1)
@@ -266,9 +268,9 @@ class TestLimits:
         cluster, leader = started(waiting_max=3)
         cluster.network.isolate(leader.name)
         for _ in range(2):
-            leader.database.put([(b"k", b"v")]).addErrback(lambda _: None)
+            leader.database.execute(Put(((b"k", b"v"),))).addErrback(lambda _: None)
         leader.replica.read_barrier(5.0).addErrback(lambda _: None)
-        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
+        assert isinstance(outcome(leader.database.execute(Put(((b"k", b"v"),)))), Overloaded)
         assert isinstance(outcome(leader.replica.read_barrier(5.0)), Overloaded)
 
     def test_who_waits_no_more_does_not_count(self, outcome: Outcome) -> None:
@@ -295,17 +297,17 @@ class TestLimits:
         cluster, leader = started("a")
         last = leader.replica.status().raft.last
         leader.host.fill(full=True)
-        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), Overloaded)
+        assert isinstance(outcome(leader.database.execute(Put(((b"k", b"v"),)))), Overloaded)
         assert leader.replica.status().raft.last == last
-        assert cluster.result(leader.database.get(b"k", Level.CONSISTENT)) is None
+        assert cluster.result(leader.database.query(Get(b"k"), Level.CONSISTENT)) is None
         leader.host.fill(full=False)
-        assert isinstance(cluster.result(leader.database.put([(b"k", b"v")])), PutResult)
+        assert isinstance(cluster.result(leader.database.execute(Put(((b"k", b"v"),)))), PutResult)
 
     def test_without_log_space_leadership_moves_on(self, outcome: Outcome) -> None:
         """Somebody else may have room; the full node goes on voting."""
         cluster, full = started()
         full.host.fill(full=True)
-        assert isinstance(outcome(full.database.put([(b"k", b"v")])), Overloaded)
+        assert isinstance(outcome(full.database.execute(Put(((b"k", b"v"),)))), Overloaded)
         cluster.run_while(lambda: cluster.leader in {full, None}, limit_s=1.0)
         cluster.put(b"k", b"v", limit_s=0.5)
         cluster.run_for(1.0)
@@ -336,13 +338,13 @@ class TestStopping:
         """Refused, so that the client may go elsewhere."""
         _, leader = started()
         leader.replica.stop()
-        assert isinstance(outcome(leader.database.put([(b"k", b"v")])), ShuttingDown)
+        assert isinstance(outcome(leader.database.execute(Put(((b"k", b"v"),)))), ShuttingDown)
         assert isinstance(outcome(leader.replica.read_barrier(1.0)), ShuttingDown)
 
     def test_answers_what_is_in_flight(self, outcome: Outcome) -> None:
         """Within the grace an accepted write gets its result."""
         cluster, leader = started()
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         stopped = leader.replica.stop(grace_s=1.0)
         cluster.result(stopped, limit_s=0.5)
         assert isinstance(outcome(written), PutResult)
@@ -351,7 +353,7 @@ class TestStopping:
         """What a quorum has not answered by then may still happen."""
         cluster, leader = started()
         cluster.network.isolate(leader.name)
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.result(leader.replica.stop(grace_s=0.2), limit_s=0.3)
         assert isinstance(outcome(written), LeadershipLost)
 
@@ -359,7 +361,7 @@ class TestStopping:
         """The storage is not closed under a write; and nothing is acknowledged after the end."""
         cluster, leader = started("a")
         leader.host.hangs = True
-        written = leader.database.put([(b"k", b"v")])
+        written = leader.database.execute(Put(((b"k", b"v"),)))
         cluster.run_for(0.01)
         stopped = leader.replica.stop()
         cluster.run_for(1.0)

@@ -13,6 +13,7 @@ from raftdb.simulation.disk.power import BEGINNING, LIFE, START, PowerFailure, T
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.run.plan import Plan
 from raftdb.simulation.run.run_seed import run
+from raftdb.state.kv.commands import Put
 
 
 class TestNames:
@@ -54,7 +55,7 @@ class TestTraps:
         acknowledged: list[int] = []
         while leader.boots == 1:
             if leader.is_up:
-                written = leader.database.put([(b"key", b"value" * 20)])
+                written = leader.database.execute(Put(((b"key", b"value" * 20),)))
                 written.addCallbacks(lambda put: acknowledged.append(put.revision), lambda _: None)
             cluster.run_for(0.01)
         cluster.run_while(lambda: not leader.is_up)

@@ -70,7 +70,7 @@ def _run(hash_seed: str) -> str:
         "from raftdb.simulation.run.single import run;"
         "print(run(7, 'abcde', storm_s=4.0, durable=True, reconfigure=True))"
     )
-    root = Path(single.__file__).parents[2]
+    root = Path(single.__file__).parents[3]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-c", code],

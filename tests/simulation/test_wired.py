@@ -23,7 +23,7 @@ from raftdb.simulation.nodes.wired_node import WiredNode
 from raftdb.simulation.run import wired_disruption
 from raftdb.simulation.run.plan import draw
 
-ROOT = Path(wired_disruption.__file__).parents[2]
+ROOT = Path(wired_disruption.__file__).parents[3]
 
 
 @pytest.fixture

@@ -11,14 +11,7 @@ from random import Random
 import pytest
 
 from raftdb.raft.types import ConfState, MemberID
-from raftdb.state import (
-    Machine,
-    RegisterSession,
-    ReplicatedState,
-    Session,
-    encode_envelope,
-    encode_sessions_command,
-)
+from raftdb.state import ClientRequest, KeyedRequest, ReplicatedState, encode_entry
 from raftdb.state.hash_check import CHECKPOINT_INTERVAL
 from raftdb.state.kv.commands import (
     Absent,
@@ -30,10 +23,10 @@ from raftdb.state.kv.commands import (
     Put,
     SetRetention,
     ValueIs,
-    encode_command,
 )
 from raftdb.state.kv.values import Retention
-from raftdb.state.members import InitCluster, Invite, Member, encode_context, encode_members_command
+from raftdb.state.members import InitCluster, Invite, Member, encode_context
+from raftdb.state.requests import RequestID, SetPromise
 
 ENTRIES = 3_000
 
@@ -41,22 +34,22 @@ ENTRIES = 3_000
 def log() -> Iterator[bytes]:
     """Yield the data of a mixed log; empty data are entries that open a term."""
     rng = Random(7)
-    yield encode_envelope(
-        Machine.KV, encode_command(SetRetention(Retention(200, 20_000))), wall_ms=1
-    )
-    yield encode_envelope(Machine.SESSIONS, encode_sessions_command(RegisterSession()), wall_ms=1)
-    yield encode_envelope(Machine.MEMBERS, encode_members_command(InitCluster(3)), wall_ms=1)
+    yield encode_entry(SetRetention(Retention(200, 20_000)), wall_ms=1)
+    yield encode_entry(SetPromise(1_000), wall_ms=1)
+    yield encode_entry(InitCluster.of(3), wall_ms=1)
     for n in range(4, ENTRIES):
-        session = Session(2, n // 2) if n % 5 == 0 else None
+        request: RequestID | None = None
+        if n % 5 == 0:
+            request = ClientRequest(b"%d" % (n % 3), n // 2, max(1, n // 2 - 9))
+        elif n % 7 == 0:
+            request = KeyedRequest(b"%d" % (n // 14))
         choice = rng.random()
         if choice < 0.02 or n % CHECKPOINT_INTERVAL == 0:
             yield b""
         elif choice < 0.03:
-            body = encode_members_command(Invite(f"n{n % 9}", "h:1", "h:2"))
-            yield encode_envelope(Machine.MEMBERS, body, wall_ms=n)
+            yield encode_entry(Invite(f"n{n % 9}", "h:1", "h:2"), wall_ms=n)
         else:
-            body = encode_command(_command(rng))
-            yield encode_envelope(Machine.KV, body, wall_ms=n, session=session)
+            yield encode_entry(_command(rng), wall_ms=n, request=request)
 
 
 def _command(rng: Random) -> Command:

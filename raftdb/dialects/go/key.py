@@ -25,6 +25,8 @@ from raftdb.http.limits import Limits
 from raftdb.http.messages import TEXT, Request, Response
 from raftdb.http.routing import Router
 from raftdb.http.targets import check_key, percent_decode
+from raftdb.state.kv.commands import Delete, Put
+from raftdb.state.kv.reads import Get
 from raftdb.state.kv.values import KeyValue
 
 T = TypeVar("T")
@@ -77,7 +79,7 @@ class KeyApp:
         pairs = self._pairs(asked.body)
         if not pairs:
             return _DONE
-        written = self._database.put(pairs, timeout_s=self._limits.answer_timeout_s)
+        written = self._database.execute(Put(pairs), timeout_s=self._limits.answer_timeout_s)
         return _deferred(written).addCallback(lambda _: _DONE)
 
     @app.at("/key", "GET", "HEAD", "DELETE")
@@ -92,7 +94,7 @@ class KeyApp:
         name, text = self._key(key)
         level = _level(asked.query)
         found = self._database.look_up(
-            name,
+            Get(name),
             level,
             leader_only=level is not _STALE and not self._serve_reads,
             timeout_s=self._limits.answer_timeout_s,
@@ -117,7 +119,7 @@ class KeyApp:
         """Delete one key, present or not."""
         del asked
         name, _ = self._key(key)
-        await self._database.delete((name,), timeout_s=self._limits.answer_timeout_s)
+        await self._database.execute(Delete((name,)), timeout_s=self._limits.answer_timeout_s)
         return Response(200)
 
     def answer_error(self, error: Exception, asked: Request) -> Response:

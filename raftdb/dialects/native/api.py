@@ -20,6 +20,8 @@ from raftdb.http.messages import JSON, Request, Response, json_answer, readable_
 from raftdb.http.routing import Router
 from raftdb.http.targets import check_key, parameters, percent_decode
 from raftdb.membership import Membership, check_id, decode_join_request, encode_join_answer
+from raftdb.state.kv.commands import Delete, Put
+from raftdb.state.kv.reads import Get
 
 _BYTES = b"application/octet-stream"
 
@@ -49,8 +51,8 @@ class KVApp:
         """Read the value's bytes; its revisions come as headers."""
         given = parameters(asked.query, ("key", "level"))
         key = self._key(given)
-        found = await self._database.get(
-            key,
+        found = await self._database.query(
+            Get(key),
             parse_level(given.get("level", b"")),
             leader_only=False,
             timeout_s=self._limits.answer_timeout_s,
@@ -69,8 +71,8 @@ class KVApp:
     async def put(self, asked: Request) -> Response:
         """Write the body's bytes."""
         key = self._key(parameters(asked.query, ("key",)))
-        result = await self._database.put(
-            ((key, asked.body),), timeout_s=self._limits.answer_timeout_s
+        result = await self._database.execute(
+            Put(((key, asked.body),)), timeout_s=self._limits.answer_timeout_s
         )
         return json_answer({"revision": result.revision})
 
@@ -78,7 +80,9 @@ class KVApp:
     async def delete(self, asked: Request) -> Response:
         """Delete the key, and tell whether there was one."""
         key = self._key(parameters(asked.query, ("key",)))
-        result = await self._database.delete((key,), timeout_s=self._limits.answer_timeout_s)
+        result = await self._database.execute(
+            Delete((key,)), timeout_s=self._limits.answer_timeout_s
+        )
         return json_answer({"revision": result.revision, "deleted": result.deleted})
 
     def answer_error(self, error: Exception, asked: Request) -> Response:

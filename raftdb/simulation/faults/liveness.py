@@ -16,6 +16,7 @@ from raftdb.raft import confchange
 from raftdb.raft.types import ConfState, MemberID
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import RESTART_S, SimulatedNode
+from raftdb.state.kv.commands import Put
 
 ELECTION_TIMEOUTS = 10
 """Within so many of them a write must succeed."""
@@ -222,7 +223,7 @@ def write_at_last(
         if done.called:
             return
         for leader in cluster.leaders:
-            written = leader.database.put([(b"healed", value)], timeout_s=timeout_s)
+            written = leader.database.execute(Put(((b"healed", value),)), timeout_s=timeout_s)
             written.addCallbacks(succeeded, lambda _: None)
         cluster.clock.callLater(0.02, attempt)
 

@@ -31,6 +31,7 @@ from raftdb.simulation.network.links import Links
 from raftdb.simulation.nodes.event_log import EVENTS_KEPT, EventLog
 from raftdb.simulation.nodes.founding import WALL_START_MS, founding_entries
 from raftdb.simulation.nodes.node import Machinery, SimulatedNode
+from raftdb.state.kv.commands import Put
 from raftdb.state.kv.values import PutResult
 
 HASHED_ANYWAY = 16
@@ -259,7 +260,7 @@ class Cluster:
             if leader is None:
                 again(None)
             else:
-                leader.database.put([(key, value)]).addCallbacks(result.append, again)
+                leader.database.execute(Put(((key, value),))).addCallbacks(result.append, again)
 
         def again(failure: Failure | None) -> None:
             assert failure is None or isinstance(failure.value, Refused), failure

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from raftdb.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, Entry, MemberID
-from raftdb.state import Machine, encode_envelope
-from raftdb.state.members import InitCluster, Member, encode_context, encode_members_command
+from raftdb.state import encode_entry
+from raftdb.state.members import InitCluster, Member, encode_context
 
 WALL_START_MS = 1_700_000_000_000
 """What an honest wall clock shows when the simulation begins."""
@@ -24,7 +24,6 @@ def founding_entries(members: list[MemberID], cluster_id: int) -> tuple[Entry, .
             context=encode_context((member_record(member),)),
         )
         entries.append(Entry(term=1, index=index, change=change))
-    body = encode_members_command(InitCluster(cluster_id))
-    envelope = encode_envelope(Machine.MEMBERS, body, wall_ms=WALL_START_MS)
+    envelope = encode_entry(InitCluster.of(cluster_id), wall_ms=WALL_START_MS)
     entries.append(Entry(term=1, index=len(entries) + 1, data=envelope))
     return tuple(entries)

@@ -25,7 +25,7 @@ from raftdb.simulation.disk.host import DurableHost
 from raftdb.simulation.disk.memory_disk import Platter
 from raftdb.simulation.disk.power import PowerFailure
 from raftdb.simulation.network.datagrams import Datagrams, Station
-from raftdb.state import ReplicatedState
+from raftdb.state import Local, ReplicatedState
 
 if TYPE_CHECKING:
     from raftdb.simulation.nodes.cluster import Cluster
@@ -92,7 +92,7 @@ class SimulatedNode:
             return
         self.is_up = True
         self.failure = None
-        self.machine = ReplicatedState(checkpoint_interval=CHECKPOINT_INTERVAL)
+        self.machine = ReplicatedState(Local(checkpoint_interval=CHECKPOINT_INTERVAL))
         config = cluster.config(self.member, rng)
         self.replica = Replica(
             self.clock,

@@ -31,8 +31,8 @@ from raftdb.replica.seams import Transport
 from raftdb.simulation.clock import NodeClock, UnwatchedClock
 from raftdb.simulation.nodes.directory import SimulatedDirectory
 from raftdb.simulation.nodes.node import Machinery, SimulatedNode
-from raftdb.state import Machine, encode_envelope
-from raftdb.state.members import Member, MembersCommand, MemberTable, encode_members_command
+from raftdb.state import encode_entry
+from raftdb.state.members import Member, MembersCommand, MemberTable
 from raftdb.storage import DurableStorage
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class WiredNode(SimulatedNode):
 
     def _envelope(self, command: MembersCommand) -> bytes:
         wall_ms = self.cluster.wall_ms(self.name)
-        return encode_envelope(Machine.MEMBERS, encode_members_command(command), wall_ms=wall_ms)
+        return encode_entry(command, wall_ms=wall_ms)
 
     def _deliver_all(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -15,7 +15,8 @@ from raftdb.simulation.checks.freshness import Freshness, Sighting
 from raftdb.simulation.checks.history import History, Operation, Read, Result, Swap, Write
 from raftdb.simulation.nodes.cluster import Cluster
 from raftdb.simulation.nodes.node import SimulatedNode
-from raftdb.state.kv.commands import Absent, ValueIs
+from raftdb.state.kv.commands import Absent, CompareAndSwap, Delete, Put, ValueIs
+from raftdb.state.kv.reads import Get
 from raftdb.state.kv.values import CompareAndSwapResult, DeleteResult, KeyValue, PutResult
 
 KINDS = ("put", "put", "put all", "delete", "swap", *(level.value for level in Level))
@@ -193,7 +194,7 @@ class _Put(_Attempt):
         """Ask the node."""
         pairs = tuple(self._pairs.items())
         self.operation = self.record.history.invoke(self.client.number, Write(pairs))
-        asked = self.node.database.put(pairs, timeout_s=TIMEOUT_S)
+        asked = self.node.database.execute(Put(tuple(pairs)), timeout_s=TIMEOUT_S)
         asked.addCallback(self._written).addErrback(self.failed)
 
     def _written(self, result: PutResult) -> None:
@@ -212,7 +213,7 @@ class _Delete(_Attempt):
         """Ask the node."""
         write = Write(((self._key, None),))
         self.operation = self.record.history.invoke(self.client.number, write)
-        asked = self.node.database.delete([self._key], timeout_s=TIMEOUT_S)
+        asked = self.node.database.execute(Delete((self._key,)), timeout_s=TIMEOUT_S)
         asked.addCallback(self._deleted).addErrback(self.failed)
 
     def _deleted(self, result: DeleteResult) -> None:
@@ -237,8 +238,8 @@ class _Swap(_Attempt):
         swap = Swap(self._key, self._seen, self._value)
         self.operation = self.record.history.invoke(self.client.number, swap)
         expected = Absent() if self._seen is None else ValueIs(self._seen)
-        asked = self.node.database.compare_and_swap(
-            self._key, expected, self._value, timeout_s=TIMEOUT_S
+        asked = self.node.database.execute(
+            CompareAndSwap(self._key, expected, self._value), timeout_s=TIMEOUT_S
         )
         asked.addCallback(self._swapped).addErrback(self.failed)
 
@@ -262,7 +263,7 @@ class _Get(_Attempt):
         """Ask the node."""
         if self._level is Level.CONSISTENT:
             self.operation = self.record.history.invoke(self.client.number, Read(self._key))
-        asked = self.node.database.get(self._key, self._level, timeout_s=TIMEOUT_S)
+        asked = self.node.database.query(Get(self._key), self._level, timeout_s=TIMEOUT_S)
         asked.addCallback(self._found).addErrback(self.failed)
 
     def _found(self, found: KeyValue | None) -> None:

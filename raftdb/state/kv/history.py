@@ -26,17 +26,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, pairwise
 
+from raftdb.state.digest import DIGEST_MASK, digest
 from raftdb.state.kv.containers import TABLE_MASK, ShardedDict, SortedKeys
 from raftdb.state.kv.pins import Pin, Pins
 from raftdb.state.kv.superseded import COUNTED_BYTES, NEVER, Superseded, superseded_at
 from raftdb.state.kv.values import (
-    DIGEST_MASK,
+    FIRST_REVISION,
     LINEAGE,
     VERSION_HEADER,
     KeyValue,
     Retention,
     decode_version,
-    digest,
     digest_sum,
     mod_revision,
     revisions_of,
@@ -61,15 +61,15 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.revision = 0
-        self.compact_revision = 0
+        self.revision = FIRST_REVISION
+        self.compact_revision = FIRST_REVISION
         self.digest = 0
         self.retention = Retention()
         self.live_count = 0
         self._living = SortedKeys()
         self._dead = SortedKeys()
         self._newest: ShardedDict[bytes, bytes] = ShardedDict()
-        self._open = Superseded(1, {}, [])
+        self._open = Superseded(FIRST_REVISION + 1, {}, [])
         self._written: list[bytes] = []
         self._past: ShardedDict[int, Superseded] = ShardedDict()
         self._retained: deque[Superseded] = deque()

@@ -1,6 +1,6 @@
 """The store's bytes in a snapshot: written in slices while applying goes on, read back and checked.
 
-A stream of records (:mod:`raftdb.state.kv.frames`): first the header, then all retained versions, ordered
+A stream of records (:mod:`raftdb.state.frames`): first the header, then all retained versions, ordered
 by key and, within a key, by revision; last a single byte that no version can be.
 
 Header: version (1), revision (8), compact revision (8), retention in revisions (8) and bytes (8),
@@ -14,13 +14,13 @@ from collections.abc import Generator
 from struct import Struct
 
 from raftdb.errors import Corrupt
-from raftdb.state.kv.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
+from raftdb.state.frames import FILLER, SLICE_BYTES_MAX, Unframer, framed, pack_framed
 from raftdb.state.kv.history import History
 from raftdb.state.kv.pins import Pin
 from raftdb.state.kv.values import VERSION_HEADER_BYTES, Retention, is_tombstone, mod_revision
 
-SNAPSHOT_VERSION = 2
-"""1 hashed with BLAKE2b."""
+SNAPSHOT_VERSION = 3
+"""1 hashed with BLAKE2b; in 2 an empty store was at revision 0."""
 SLICE_KEYS_MAX = 500
 FOUND_BYTES = 1024 * 1024
 """About so much of what was found waits to be written, whatever the size of values."""
@@ -103,7 +103,7 @@ class _Walk:
         self._keys = max(1, min(self._keys_max, wanted))
 
 
-class StoreRestorer:
+class HistoryRestorer:
     """Fills a history from the bytes of :func:`slices`, a chunk at a time."""
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ class StoreRestorer:
         self._history.extend(self._plain_keys, self._plain)
         self._plain_keys, self._plain = [], []
 
-    def finish(self) -> History:
+    def history(self) -> History:
         """Return the whole history, hash recomputed and compared.
 
         :raises Corrupt: where the snapshot is cut off or does not hash to what it was

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from itertools import islice
+from struct import Struct
 from typing import assert_never
 
 from raftdb.errors import Compacted, InvalidRequest, TooLarge
+from raftdb.state.frames import SLICE_BYTES_MAX
 from raftdb.state.kv.commands import (
     COMMAND_KEYS_MAX,
     Absent,
@@ -25,9 +27,8 @@ from raftdb.state.kv.commands import (
     SetRetention,
     ValueIs,
 )
-from raftdb.state.kv.frames import SLICE_BYTES_MAX
 from raftdb.state.kv.history import History
-from raftdb.state.kv.snapshot import SLICE_KEYS_MAX, StoreRestorer, slices
+from raftdb.state.kv.snapshot import SLICE_KEYS_MAX, HistoryRestorer, slices
 from raftdb.state.kv.values import (
     CompareAndSwapResult,
     DeleteResult,
@@ -38,6 +39,9 @@ from raftdb.state.kv.values import (
     Retention,
     RetentionResult,
 )
+from raftdb.state.part import Context
+
+_DIGESTED = Struct(">QQQQ16s")
 
 RANGE_KEYS_MAX = 10_000
 RANGE_BYTES_MAX = 1024 * 1024
@@ -55,7 +59,7 @@ class KeyValueStore:
 
     @property
     def revision(self) -> int:
-        """The revision of the newest change, 0 for none yet."""
+        """The revision of the newest change, 1 for none yet."""
         return self._history.revision
 
     @property
@@ -67,6 +71,17 @@ class KeyValueStore:
     def retention(self) -> Retention:
         """How much history is kept."""
         return self._history.retention
+
+    @property
+    def digest(self) -> bytes:
+        """Revision, compact revision, retention, and the hash of all versions."""
+        history = self._history
+        return _DIGESTED.pack(
+            history.revision,
+            history.compact_revision,
+            *history.retention,
+            history.digest.to_bytes(16, "big"),
+        )
 
     @property
     def state_hash(self) -> int:
@@ -82,13 +97,16 @@ class KeyValueStore:
         """How many keys exist now."""
         return self._history.live_count
 
-    def apply(self, command: Command) -> tuple[Result | InvalidRequest, tuple[bytes, ...]]:
+    def apply(
+        self, context: Context, command: Command
+    ) -> tuple[Result | InvalidRequest, tuple[bytes, ...]]:
         """Apply one command.
 
         :returns: the result, and the new versions (tombstones among them) in the order they came
             about, as :func:`~raftdb.state.kv.values.decode_version` takes them. A command that is refused when applied gives the error as its result, to be
             raised by whoever waits, and changes nothing.
         """
+        del context
         history = self._history
         match command:
             case Put(pairs=pairs):
@@ -201,7 +219,7 @@ class KeyValueStore:
             )
         return revision
 
-    def snapshot(
+    def pieces(
         self, *, bytes_max: int = SLICE_BYTES_MAX, keys_max: int = SLICE_KEYS_MAX
     ) -> Generator[bytes, None, None]:
         """Pin the state as it is now and return its bytes in slices of bounded work.
@@ -215,13 +233,16 @@ class KeyValueStore:
         next(generator)  # up to the pin
         return generator
 
-    @classmethod
-    def from_snapshot(cls, restorer: StoreRestorer) -> KeyValueStore:
-        """Return the store whose snapshot ``restorer`` was fed with, to the end.
 
-        :raises Corrupt: where it is cut off or does not hash to what it was
+class StoreRestorer(HistoryRestorer):
+    """A store being read back."""
+
+    def finish(self) -> KeyValueStore:
+        """Return the store.
+
+        :raises Corrupt: where the section is cut off or does not hash to what it was
         """
-        return cls(restorer.finish())
+        return KeyValueStore(self.history())
 
 
 def _holds(expected: Expectation, current: KeyValue | None) -> bool:

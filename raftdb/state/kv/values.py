@@ -11,18 +11,13 @@ from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-from xxhash import xxh3_128_intdigest
 
 from raftdb.errors import RemoteProtocolError
+from raftdb.state.digest import digest
+from raftdb.state.wire import Codec
 
-DIGEST_MASK = 2**128 - 1
-
-digest = xxh3_128_intdigest
-"""The hash of bytes (XXH3, 128 bits) as a number that can be summed modulo 2**128.
-
-It finds replicas that differ, and states that were not restored as they were; nobody has to be kept
-from making two values hash alike. It takes a quarter of the time of a cryptographic hash.
-"""
+FIRST_REVISION = 1
+"""Of an empty store; 0 is no revision, so that it may stand for none."""
 
 VERSION_HEADER = Struct(">HQQQQ")
 """Length of the key, create_revision, mod_revision, version, lease; key and value follow."""
@@ -128,23 +123,8 @@ class RetentionResult(msgspec.Struct, frozen=True, gc=False, array_like=True, ta
 
 Result: TypeAlias = PutResult | DeleteResult | CompareAndSwapResult | RetentionResult
 
-_results: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
-
-
-def encode_result(result: Result) -> bytes:
-    """Return the bytes under which a session remembers ``result``."""
-    return msgspec.msgpack.encode(result)
-
-
-def decode_result(data: bytes) -> Result:
-    """Return the result behind ``data``.
-
-    :raises RemoteProtocolError: where the bytes are no result
-    """
-    try:
-        return _results.decode(data)
-    except msgspec.DecodeError as error:
-        raise RemoteProtocolError(f"not the bytes of a result: {error}") from error
+RESULTS: Codec[Result] = Codec(Result, "the result of a key-value command")
+"""Their bytes, as the requests part remembers them."""
 
 
 def encode_version(kv: KeyValue) -> bytes:

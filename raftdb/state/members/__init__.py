@@ -11,8 +11,6 @@ from raftdb.state.members.commands import (
     SetFeatureLevel,
     Uninvite,
     UpdateMember,
-    decode_members_command,
-    encode_members_command,
 )
 from raftdb.state.members.records import Invitation, Member, decode_context, encode_context
 from raftdb.state.members.table import MemberTable
@@ -28,7 +26,5 @@ __all__ = [
     "Uninvite",
     "UpdateMember",
     "decode_context",
-    "decode_members_command",
     "encode_context",
-    "encode_members_command",
 ]

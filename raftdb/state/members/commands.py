@@ -1,47 +1,58 @@
 """The commands that change the table of members besides configuration changes, and their bytes.
 
-Layout: kind (1 byte), then the fields as :mod:`raftdb.state.members.records` packs them. Who takes part
-is changed by configuration changes alone; a command here never touches a quorum.
+The bytes are MessagePack arrays, the kind's number first (:mod:`raftdb.state.wire`); numbers of 128
+bits are 16 bytes there. A configuration change alone changes the members of a quorum; a command here
+never touches one.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 import msgspec
 
 from raftdb.errors import InvalidRequest, RemoteProtocolError
-from raftdb.state.members.records import Member, WireMember, from_wire, pack, to_wire, unpack
+from raftdb.state.members.records import Member, WireMember, from_wire, to_wire
+from raftdb.state.wire import Codec
 
 NAME_BYTES_MAX = 255
 ADDRESS_BYTES_MAX = 512
 
-_BYTES: msgspec.msgpack.Decoder[bytes] = msgspec.msgpack.Decoder(bytes)
-_TEXT: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(str)
-_NUMBER: msgspec.msgpack.Decoder[int] = msgspec.msgpack.Decoder(int)
-_NAMES: msgspec.msgpack.Decoder[tuple[str, str, str]] = msgspec.msgpack.Decoder(
-    tuple[str, str, str]
-)
-_MEMBER: msgspec.msgpack.Decoder[WireMember] = msgspec.msgpack.Decoder(WireMember)
 
-_INIT_CLUSTER, _INVITE, _UNINVITE, _UPDATE_MEMBER, _SET_FEATURE_LEVEL = range(1, 6)
-
-
-class InitCluster(msgspec.Struct, frozen=True):
+class InitCluster(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=1
+):
     """Give the cluster its id, once: the first command of its first leader.
 
-    :param cluster_id: 128 random bits, ``1 <= cluster_id < 2**128``
+    :param cluster: the id as 16 bytes, not all zero
     """
 
-    cluster_id: int
+    cluster: bytes
 
     def __post_init__(self) -> None:
         """Refuse what is no cluster id."""
-        if not 1 <= self.cluster_id < 2**128:
+        if len(self.cluster) != 16 or not self.cluster_id:
             raise InvalidRequest("a cluster id has 128 bits and is not zero")
 
+    @classmethod
+    def of(cls, cluster_id: int) -> InitCluster:
+        """Return the command for ``1 <= cluster_id < 2**128``.
 
-class Invite(msgspec.Struct, frozen=True):
+        :raises InvalidRequest: for any other number
+        """
+        if not 1 <= cluster_id < 2**128:
+            raise InvalidRequest("a cluster id has 128 bits and is not zero")
+        return cls(cluster_id.to_bytes(16, "big"))
+
+    @property
+    def cluster_id(self) -> int:
+        """The id as a number."""
+        return int.from_bytes(self.cluster, "big")
+
+
+class Invite(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=2
+):
     """Expect a member whose incarnation is not known yet (the seed's ``/join``)."""
 
     id: str
@@ -53,23 +64,46 @@ class Invite(msgspec.Struct, frozen=True):
         check_names(self.id, self.raft_address, self.http_address)
 
 
-class Uninvite(msgspec.Struct, frozen=True):
+class Uninvite(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=3
+):
     """Take an invitation back; harmless where there is none."""
 
     id: str
 
 
-class UpdateMember(msgspec.Struct, frozen=True):
-    """Record new addresses or versions of a present member, of this very incarnation."""
+class UpdateMember(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=4
+):
+    """Record new addresses or versions of a present member, of this very incarnation.
 
-    member: Member
+    :param wire: the member in the shape it has in bytes
+    """
+
+    wire: WireMember
 
     def __post_init__(self) -> None:
         """Refuse empty and endless names."""
-        check_names(self.member.id.id, self.member.raft_address, self.member.http_address)
+        try:
+            member = self.member
+        except RemoteProtocolError as error:
+            raise InvalidRequest(str(error)) from error
+        check_names(member.id.id, member.raft_address, member.http_address)
+
+    @classmethod
+    def of(cls, member: Member) -> UpdateMember:
+        """Return the command that records ``member``."""
+        return cls(to_wire(member))
+
+    @property
+    def member(self) -> Member:
+        """The member as it is to be recorded."""
+        return from_wire(self.wire)
 
 
-class SetFeatureLevel(msgspec.Struct, frozen=True):
+class SetFeatureLevel(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=5
+):
     """Allow what every member supports from ``level`` on; the level never falls [25]."""
 
     level: int
@@ -99,48 +133,5 @@ def check_names(name: str, raft_address: str, http_address: str) -> None:
             )
 
 
-def encode_members_command(command: MembersCommand) -> bytes:
-    """Return the bytes that go into the log."""
-    match command:
-        case InitCluster(cluster_id=cluster_id):
-            return _bytes(_INIT_CLUSTER, cluster_id.to_bytes(16, "big"))
-        case Invite(id=name, raft_address=raft_address, http_address=http_address):
-            return _bytes(_INVITE, (name, raft_address, http_address))
-        case Uninvite(id=name):
-            return _bytes(_UNINVITE, name)
-        case UpdateMember(member=member):
-            return _bytes(_UPDATE_MEMBER, to_wire(member))
-        case SetFeatureLevel(level=level):
-            return _bytes(_SET_FEATURE_LEVEL, level)
-        case _:
-            assert_never(command)
-
-
-def _bytes(kind: int, fields: object) -> bytes:
-    return bytes([kind]) + pack(fields)
-
-
-def decode_members_command(data: bytes) -> MembersCommand:
-    """Return the command behind ``data``.
-
-    :raises RemoteProtocolError: where the bytes are of an unknown version or kind, or no command
-    """
-    fields = data[1:]
-    try:
-        match data[0] if data else 0:
-            case 1:
-                return InitCluster(int.from_bytes(unpack(fields, _BYTES), "big"))
-            case 2:
-                return Invite(*unpack(fields, _NAMES))
-            case 3:
-                return Uninvite(unpack(fields, _TEXT))
-            case 4:
-                return UpdateMember(from_wire(unpack(fields, _MEMBER)))
-            case 5:
-                return SetFeatureLevel(unpack(fields, _NUMBER))
-            case kind:
-                raise RemoteProtocolError(
-                    f"a members command of kind {kind}; this raftdb knows 1 to 5"
-                )
-    except InvalidRequest as error:
-        raise RemoteProtocolError(f"a members command breaks a limit: {error}") from error
+COMMANDS: Codec[MembersCommand] = Codec(MembersCommand, "a members command")
+"""Their bytes."""

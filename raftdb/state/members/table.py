@@ -6,12 +6,20 @@ is in contact is :mod:`raftdb.membership`'s question.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TypeAlias, assert_never
 
 import msgspec
 
-from raftdb.errors import ConfChangeError, InvalidRequest, Overloaded, RaftDBError
+from raftdb.errors import (
+    ConfChangeError,
+    InvalidRequest,
+    Overloaded,
+    RaftDBError,
+    RemoteProtocolError,
+)
 from raftdb.raft.types import ConfState, MemberID
+from raftdb.state.frames import RecordStream, packed
 from raftdb.state.members.commands import (
     InitCluster,
     Invite,
@@ -36,6 +44,7 @@ from raftdb.state.members.records import (
     to_wire,
     unpack,
 )
+from raftdb.state.part import Changes, Context
 
 REMOVED_MAX = 1_000
 """How many removed incarnations are remembered; the oldest are forgotten first."""
@@ -136,9 +145,14 @@ class MemberTable:
         while len(self._removed) > REMOVED_MAX:
             del self._removed[next(iter(self._removed))]
 
-    def apply(self, command: MembersCommand, *, time_ms: int) -> RaftDBError | None:
+    def apply(
+        self, context: Context, command: MembersCommand
+    ) -> tuple[RaftDBError | None, Changes]:
         """Apply one command; return None, or the refusal to be raised by whoever waits."""
         self._encoded = None
+        return self._apply(command, context.time_ms), ()
+
+    def _apply(self, command: MembersCommand, time_ms: int) -> RaftDBError | None:
         match command:
             case InitCluster(cluster_id=cluster_id):
                 if self.cluster_id not in {0, cluster_id}:
@@ -181,6 +195,16 @@ class MemberTable:
 
     # Bytes
 
+    @property
+    def digest(self) -> bytes:
+        """All of it, its length in front."""
+        encoded = self.encode()
+        return len(encoded).to_bytes(4, "big") + encoded
+
+    def pieces(self) -> Generator[bytes, None, None]:
+        """Return the table as one record of a snapshot."""
+        return packed(iter((self.encode(),)))
+
     def encode(self) -> bytes:
         """Return the whole table as bytes, the same on every replica."""
         if self._encoded is None:
@@ -213,3 +237,28 @@ class MemberTable:
         table._removed = dict.fromkeys(map(id_from_wire, removed))
         table._invitations = {fields[0]: Invitation(*fields) for fields in invitations}
         return table
+
+
+class MembersRestorer:
+    """A table being read back."""
+
+    def __init__(self) -> None:
+        self._table: MemberTable | None = None
+        self._stream = RecordStream(self._take)
+
+    def _take(self, record: bytes) -> None:
+        self._table = MemberTable.decode(record)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece of the section."""
+        self._stream.feed(piece)
+
+    def finish(self) -> MemberTable:
+        """Return the table.
+
+        :raises RemoteProtocolError: where the section is missing or cut off
+        """
+        self._stream.finish()
+        if self._table is None:
+            raise RemoteProtocolError("the section is missing")
+        return self._table

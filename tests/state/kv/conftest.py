@@ -28,13 +28,13 @@ class ObviousStore:
     """Every state in full, by revision; compaction and hash recomputed from nothing each time."""
 
     def __init__(self) -> None:
-        self.states: list[State] = [{}]
+        self.states: list[State] = [{}, {}]  # 0 is no revision; an empty store is at 1
         self.retention = Retention()
-        self.compact_revision = 0
+        self.compact_revision = 1
 
     @property
     def revision(self) -> int:
-        """The number of states after the empty one."""
+        """The number of the newest state."""
         return len(self.states) - 1
 
     def apply(self, command: Command) -> None:

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from raftdb.state.kv.commands import Put
 from raftdb.state.kv.containers import BLOCK_KEYS_MAX, ShardedDict, SortedKeys
 from raftdb.state.kv.store import KeyValueStore
+from raftdb.state.part import Context
+
+NOW = Context(1, 0)
 
 keys = st.binary(min_size=1, max_size=3)
 
@@ -109,7 +112,7 @@ class TestBoundedSteps:
         """100,000 keys: each dictionary that is copied when it grows holds less than 1,000 of them."""
         store = KeyValueStore()
         for first in range(0, 100_000, 1_000):
-            store.apply(Put(tuple((b"key %d" % n, b"v") for n in range(first, first + 1_000))))
+            store.apply(NOW, Put(tuple((b"key %d" % n, b"v") for n in range(first, first + 1_000))))
         history = store._history
         assert max(map(len, history._newest.pieces)) < 1_000
         assert len(history._living._blocks) < 100_000 / (BLOCK_KEYS_MAX / 4)
@@ -117,7 +120,7 @@ class TestBoundedSteps:
     def test_the_garbage_collector_has_nothing_to_walk(self) -> None:
         """What holds only bytes is not tracked: a full collection costs the same at any size."""
         store = KeyValueStore()
-        store.apply(Put(tuple((b"%05d" % n, b"v") for n in range(5_000))))
+        store.apply(NOW, Put(tuple((b"%05d" % n, b"v") for n in range(5_000))))
         gc.collect()
         history = store._history
         assert not any(map(gc.is_tracked, history._newest.pieces))
@@ -132,7 +135,7 @@ class TestBoundedSteps:
         for value in (b"1", b"2", b"3"):
             for first in range(0, 5_000, 100):
                 names = (b"%05d" % n for n in range(first, first + 100))
-                store.apply(Put(tuple((name, value) for name in names)))
+                store.apply(NOW, Put(tuple((name, value) for name in names)))
             gc.collect()
             counts.append(len(gc.get_objects()))
         assert counts[2] - counts[0] < 1_000, "5,000 keys with a past of two versions each"

@@ -19,8 +19,7 @@ from raftdb.state.kv.commands import (
     ValueIs,
 )
 from raftdb.state.kv.containers import SortedKeys
-from raftdb.state.kv.snapshot import StoreRestorer
-from raftdb.state.kv.store import KeyValueStore
+from raftdb.state.kv.store import KeyValueStore, StoreRestorer
 from raftdb.state.kv.values import (
     CompareAndSwapResult,
     DeleteResult,
@@ -30,6 +29,9 @@ from raftdb.state.kv.values import (
     RetentionResult,
     decode_version,
 )
+from raftdb.state.part import Context
+
+NOW = Context(1, 0)
 
 
 def put(*names: bytes, value: bytes = b"v") -> Put:
@@ -38,9 +40,9 @@ def put(*names: bytes, value: bytes = b"v") -> Put:
 
 
 def filled(*names: bytes) -> KeyValueStore:
-    """Return a store that holds ``names``, all written at revision 1."""
+    """Return a store that holds ``names``, all written at revision 2."""
     store = KeyValueStore()
-    store.apply(put(*names))
+    store.apply(NOW, put(*names))
     return store
 
 
@@ -50,39 +52,39 @@ class TestRevisions:
     def test_a_put_of_many_keys_is_one_revision(self) -> None:
         """All keys of one command carry the same revision."""
         store = filled(b"a", b"b")
-        assert store.revision == 1
-        assert store.get(b"b") == KeyValue(b"b", b"v", 1, 1, 1)
+        assert store.revision == 2
+        assert store.get(b"b") == KeyValue(b"b", b"v", 2, 2, 1)
 
     def test_the_same_value_again_is_a_change(self) -> None:
         """A put always writes a version, as its writer can see in mod_revision."""
         store = filled(b"a")
-        store.apply(put(b"a"))
-        assert store.get(b"a") == KeyValue(b"a", b"v", 1, 2, 2)
+        store.apply(NOW, put(b"a"))
+        assert store.get(b"a") == KeyValue(b"a", b"v", 2, 3, 2)
 
     def test_a_key_that_comes_twice_is_written_once(self) -> None:
         """Of duplicates in one command the last counts."""
         store = KeyValueStore()
-        result, changes = store.apply(Put(((b"a", b"1"), (b"b", b""), (b"a", b"2"))))
-        assert result == PutResult(1)
+        result, changes = store.apply(NOW, Put(((b"a", b"1"), (b"b", b""), (b"a", b"2"))))
+        assert result == PutResult(2)
         assert [decode_version(kv).value for kv in changes] == [b"2", b""]
 
     def test_what_changes_nothing_is_no_revision(self) -> None:
         """An empty put, deletions of nothing and a failed compare leave the revision."""
         store = filled(b"a")
-        store.apply(Put(()))
-        store.apply(Delete((b"x",)))
-        store.apply(DeleteRange(b"x"))
-        store.apply(CompareAndSwap(b"a", Absent(), b"new"))
-        store.apply(CompareAndSwap(b"x", Absent(), None))
-        assert store.revision == 1
+        store.apply(NOW, Put(()))
+        store.apply(NOW, Delete((b"x",)))
+        store.apply(NOW, DeleteRange(b"x"))
+        store.apply(NOW, CompareAndSwap(b"a", Absent(), b"new"))
+        store.apply(NOW, CompareAndSwap(b"x", Absent(), None))
+        assert store.revision == 2
 
     def test_a_recreated_key_starts_anew(self) -> None:
         """Creation revision and version count from the last creation."""
         store = filled(b"a")
-        store.apply(Delete((b"a",)))
-        store.apply(put(b"a"))
-        assert store.get(b"a") == KeyValue(b"a", b"v", 3, 3, 1)
-        assert store.get(b"a", 2) is None
+        store.apply(NOW, Delete((b"a",)))
+        store.apply(NOW, put(b"a"))
+        assert store.get(b"a") == KeyValue(b"a", b"v", 4, 4, 1)
+        assert store.get(b"a", 3) is None
 
 
 class NotToBeWalked(SortedKeys):
@@ -99,28 +101,28 @@ class TestDelete:
     def test_counts_what_existed(self) -> None:
         """Missing keys and duplicates do not count."""
         store = filled(b"a", b"b")
-        result, changes = store.apply(Delete((b"a", b"x", b"a")))
-        assert result == DeleteResult(2, 1)
-        assert [decode_version(kv) for kv in changes] == [KeyValue(b"a", b"", 0, 2, 0)]
+        result, changes = store.apply(NOW, Delete((b"a", b"x", b"a")))
+        assert result == DeleteResult(3, 1)
+        assert [decode_version(kv) for kv in changes] == [KeyValue(b"a", b"", 0, 3, 0)]
         assert len(store) == 1
 
     def test_a_range_is_half_open(self) -> None:
         """The end stays; an empty end means: to the end."""
         store = filled(b"a", b"b", b"c", b"d")
-        assert store.apply(DeleteRange(b"b", b"c"))[0] == DeleteResult(2, 1)
-        assert store.apply(DeleteRange(b"c"))[0] == DeleteResult(3, 2)
+        assert store.apply(NOW, DeleteRange(b"b", b"c"))[0] == DeleteResult(3, 1)
+        assert store.apply(NOW, DeleteRange(b"c"))[0] == DeleteResult(4, 2)
         assert [kv.key for kv in store.range(b"").pairs] == [b"a"]
 
     def test_a_range_beyond_the_limit_is_refused_whole(self) -> None:
         """One command is bounded work, and all or nothing."""
         store = filled(*(b"%05d" % n for n in range(COMMAND_KEYS_MAX)))
-        store.apply(put(b"one more"))
-        result, changes = store.apply(DeleteRange(b""))
+        store.apply(NOW, put(b"one more"))
+        result, changes = store.apply(NOW, DeleteRange(b""))
         assert isinstance(result, TooLarge)
         assert changes == ()
         assert len(store) == COMMAND_KEYS_MAX + 1
-        result, _ = store.apply(DeleteRange(b"0", b"9"))
-        assert result == DeleteResult(3, COMMAND_KEYS_MAX)
+        result, _ = store.apply(NOW, DeleteRange(b"0", b"9"))
+        assert result == DeleteResult(4, COMMAND_KEYS_MAX)
 
     def test_a_range_costs_nothing_for_what_was_deleted_before(self) -> None:
         """One command is bounded work, also over a hundred thousand retained tombstones.
@@ -131,10 +133,10 @@ class TestDelete:
         """
         names = [b"%03d" % n for n in range(200)]
         store = filled(*names)
-        store.apply(DeleteRange(b"", names[-1]))
+        store.apply(NOW, DeleteRange(b"", names[-1]))
         assert list(store._history.visit(b"")) == names, "the tombstones are retained"
         store._history._dead = NotToBeWalked()
-        assert store.apply(DeleteRange(b""))[0] == DeleteResult(3, 1)
+        assert store.apply(NOW, DeleteRange(b""))[0] == DeleteResult(4, 1)
         assert len(store) == 0
 
 
@@ -144,38 +146,38 @@ class TestCompareAndSwap:
     def test_absent_creates_once(self) -> None:
         """The second creator sees the first one's key."""
         store = KeyValueStore()
-        created = KeyValue(b"k", b"1", 1, 1, 1)
-        first, _ = store.apply(CompareAndSwap(b"k", Absent(), b"1"))
-        second, _ = store.apply(CompareAndSwap(b"k", Absent(), b"2"))
-        assert first == CompareAndSwapResult(1, swapped=True, current=created)
-        assert second == CompareAndSwapResult(1, swapped=False, current=created)
+        created = KeyValue(b"k", b"1", 2, 2, 1)
+        first, _ = store.apply(NOW, CompareAndSwap(b"k", Absent(), b"1"))
+        second, _ = store.apply(NOW, CompareAndSwap(b"k", Absent(), b"2"))
+        assert first == CompareAndSwapResult(2, swapped=True, current=created)
+        assert second == CompareAndSwapResult(2, swapped=False, current=created)
 
     def test_by_revision(self) -> None:
         """A stale revision swaps nothing."""
         store = filled(b"k")
-        swapped, _ = store.apply(CompareAndSwap(b"k", ModRevisionIs(1), b"2"))
-        stale, _ = store.apply(CompareAndSwap(b"k", ModRevisionIs(1), b"3"))
+        swapped, _ = store.apply(NOW, CompareAndSwap(b"k", ModRevisionIs(2), b"2"))
+        stale, _ = store.apply(NOW, CompareAndSwap(b"k", ModRevisionIs(2), b"3"))
         assert isinstance(swapped, CompareAndSwapResult)
         assert isinstance(stale, CompareAndSwapResult)
         assert (swapped.swapped, stale.swapped) == (True, False)
-        assert stale.current == KeyValue(b"k", b"2", 1, 2, 2)
+        assert stale.current == KeyValue(b"k", b"2", 2, 3, 2)
 
     def test_by_value_and_delete(self) -> None:
         """Without a new value the key is deleted."""
         store = filled(b"k")
-        refused, _ = store.apply(CompareAndSwap(b"k", ValueIs(b"other"), None))
-        deleted, _ = store.apply(CompareAndSwap(b"k", ValueIs(b"v"), None))
+        refused, _ = store.apply(NOW, CompareAndSwap(b"k", ValueIs(b"other"), None))
+        deleted, _ = store.apply(NOW, CompareAndSwap(b"k", ValueIs(b"v"), None))
         assert isinstance(refused, CompareAndSwapResult)
         assert not refused.swapped
-        assert deleted == CompareAndSwapResult(2, swapped=True, current=None)
+        assert deleted == CompareAndSwapResult(3, swapped=True, current=None)
         assert store.get(b"k") is None
 
     def test_a_missing_key_meets_no_other_expectation(self) -> None:
         """An empty value is not an absent key."""
         store = KeyValueStore()
-        for expected in (ModRevisionIs(1), ValueIs(b"")):
-            result, _ = store.apply(CompareAndSwap(b"k", expected, b"1"))
-            assert result == CompareAndSwapResult(0, swapped=False, current=None)
+        for expected in (ModRevisionIs(2), ValueIs(b"")):
+            result, _ = store.apply(NOW, CompareAndSwap(b"k", expected, b"1"))
+            assert result == CompareAndSwapResult(1, swapped=False, current=None)
 
 
 class TestReadingThePast:
@@ -184,24 +186,24 @@ class TestReadingThePast:
     def test_each_version_at_its_revisions(self) -> None:
         """From its own revision until the next one's."""
         store = filled(b"k")
-        store.apply(put(b"other"))
-        store.apply(put(b"k", value=b"w"))
-        found = [store.get(b"k", revision) for revision in range(4)]
+        store.apply(NOW, put(b"other"))
+        store.apply(NOW, put(b"k", value=b"w"))
+        found = [store.get(b"k", revision) for revision in range(1, 5)]
         assert [kv and kv.value for kv in found] == [None, b"v", b"v", b"w"]
 
     def test_beyond_what_is_kept(self) -> None:
         """A compacted or future revision is refused, not approximated."""
         store = KeyValueStore()
-        store.apply(SetRetention(Retention(revisions=1)))
+        store.apply(NOW, SetRetention(Retention(revisions=1)))
         for _ in range(3):
-            store.apply(put(b"k"))
-        assert store.compact_revision == 2
+            store.apply(NOW, put(b"k"))
+        assert store.compact_revision == 3
         with pytest.raises(Compacted):
-            store.get(b"k", 1)
+            store.get(b"k", 2)
         with pytest.raises(Compacted):
-            store.range(b"", revision=1)
+            store.range(b"", revision=2)
         with pytest.raises(InvalidRequest):
-            store.get(b"k", 4)
+            store.get(b"k", 5)
 
 
 class TestRange:
@@ -218,8 +220,8 @@ class TestRange:
         store = filled(b"a", b"b", b"c")
         first = store.range(b"", limit=1)
         assert first.next == b"b"
-        store.apply(Delete((b"b",)))
-        store.apply(put(b"bb"))
+        store.apply(NOW, Delete((b"b",)))
+        store.apply(NOW, put(b"bb"))
         rest = store.range(first.next, revision=first.revision)
         assert [kv.key for kv in rest.pairs] == [b"b", b"c"]
         assert rest.next is None
@@ -228,7 +230,7 @@ class TestRange:
         """A page of large values is cut, but holds at least one."""
         store = KeyValueStore()
         for name in (b"a", b"b", b"c"):
-            store.apply(put(name, value=bytes(1_500_000)))
+            store.apply(NOW, put(name, value=bytes(1_500_000)))
         page = store.range(b"")
         assert [kv.key for kv in page.pairs] == [b"a"]
         assert page.next == b"b"
@@ -246,38 +248,38 @@ class TestRetention:
     def test_counts_revisions(self) -> None:
         """At most so many revisions behind the newest."""
         store = KeyValueStore()
-        store.apply(SetRetention(Retention(revisions=10)))
+        store.apply(NOW, SetRetention(Retention(revisions=10)))
         for _ in range(25):
-            store.apply(put(b"k"))
-        assert store.compact_revision == 15
+            store.apply(NOW, put(b"k"))
+        assert store.compact_revision == 16
 
     def test_counts_bytes(self) -> None:
         """Superseded values are given up before they outgrow the limit."""
         store = KeyValueStore()
-        store.apply(SetRetention(Retention(bytes=10_000)))
+        store.apply(NOW, SetRetention(Retention(bytes=10_000)))
         for _ in range(20):
-            store.apply(put(b"k", value=bytes(1_000)))
+            store.apply(NOW, put(b"k", value=bytes(1_000)))
         # A superseded version counts 1,000 + 1 + 128 bytes: eight fit.
-        assert store.compact_revision == 20 - 8
+        assert store.compact_revision == 1 + 20 - 8
 
     def test_a_shorter_retention_takes_effect_at_once(self) -> None:
         """The answer tells what is left."""
         store = filled(b"k")
         for _ in range(5):
-            store.apply(put(b"k"))
-        assert store.apply(SetRetention(Retention(revisions=2)))[0] == RetentionResult(4)
+            store.apply(NOW, put(b"k"))
+        assert store.apply(NOW, SetRetention(Retention(revisions=2)))[0] == RetentionResult(5)
 
     def test_removes_a_few_keys_per_command(self) -> None:
         """What 4,000 keys leave behind is freed by and by, never at once."""
         store = filled(*(b"%05d" % n for n in range(4_000)))
-        store.apply(DeleteRange(b""))
-        store.apply(SetRetention(Retention(revisions=0)))
+        store.apply(NOW, DeleteRange(b""))
+        store.apply(NOW, SetRetention(Retention(revisions=0)))
         history = store._history
         assert len(history._newest) == 4_000
-        store.apply(put(b"k"))
+        store.apply(NOW, put(b"k"))
         assert 3_900 < len(history._newest) < 4_000
         for _ in range(300):
-            store.apply(put(b"k"))
+            store.apply(NOW, put(b"k"))
         assert list(history.visit(b"")) == [b"k"]
         assert len(history._newest) == 1
         assert not len(history._past)
@@ -286,16 +288,16 @@ class TestRetention:
     def test_removal_stops_at_what_can_be_read(self) -> None:
         """A deletion removes all before it at once; what later revisions left is not taken twice."""
         store = filled(b"k")
-        pieces = store.snapshot()  # everything waits for it
-        store.apply(put(b"k"))
-        store.apply(Delete((b"k",)))
+        pieces = store.pieces()  # everything waits for it
+        store.apply(NOW, put(b"k"))
+        store.apply(NOW, Delete((b"k",)))
         for value in (b"4", b"5", b"6"):
-            store.apply(put(b"k", value=value))
-        store.apply(SetRetention(Retention(revisions=1)))
+            store.apply(NOW, put(b"k", value=value))
+        store.apply(NOW, SetRetention(Retention(revisions=1)))
         pieces.close()
-        store.apply(Put(()))
+        store.apply(NOW, Put(()))
         assert store._history._garbage_bytes == 0
-        found = store.get(b"k", 5)
+        found = store.get(b"k", 6)
         assert found is not None
         assert found.value == b"5"
 
@@ -303,17 +305,17 @@ class TestRetention:
         """Each command frees a few revisions; what can be read stays."""
         store = filled(b"k")
         for number in range(1_000):
-            store.apply(put(b"k", value=b"%d" % number))
-        pieces = store.snapshot()
-        store.apply(SetRetention(Retention(revisions=10)))
+            store.apply(NOW, put(b"k", value=b"%d" % number))
+        pieces = store.pieces()
+        store.apply(NOW, SetRetention(Retention(revisions=10)))
         for _ in range(100):
-            store.apply(put(b"k"))
+            store.apply(NOW, put(b"k"))
         assert len(store._history._past) == 1_010
         pieces.close()
-        store.apply(put(b"k"))
+        store.apply(NOW, put(b"k"))
         assert 900 < len(store._history._past) < 1_000
         for _ in range(100):
-            store.apply(put(b"k"))
+            store.apply(NOW, put(b"k"))
         assert len(store._history._past) == 10
 
     def test_a_revision_of_many_keys_is_freed_in_one_piece(self) -> None:
@@ -321,22 +323,22 @@ class TestRetention:
         store = KeyValueStore()
         names = [b"%03d" % n for n in range(100)]
         for _ in range(50):
-            store.apply(put(*names))
-        store.apply(SetRetention(Retention(revisions=0)))
+            store.apply(NOW, put(*names))
+        store.apply(NOW, SetRetention(Retention(revisions=0)))
         left = len(store._history._garbage)
-        store.apply(put(b"one"))
+        store.apply(NOW, put(b"one"))
         assert len(store._history._garbage) == left - 1
 
     def test_what_leaves_the_history_of_a_key_leaves_the_hash(self) -> None:
         """Hashed anew it is the same."""
         store = filled(b"k")
-        store.apply(SetRetention(Retention(revisions=30)))
+        store.apply(NOW, SetRetention(Retention(revisions=30)))
         for number in range(80):
-            store.apply(put(b"k", value=b"%d" % number))
+            store.apply(NOW, put(b"k", value=b"%d" % number))
         restorer = StoreRestorer()
-        for piece in store.snapshot():
+        for piece in store.pieces():
             restorer.feed(piece)
-        copy = KeyValueStore.from_snapshot(restorer)
+        copy = restorer.finish()
         assert copy.state_hash == store.state_hash
         assert len(copy._history._past) == 30
 
@@ -352,9 +354,9 @@ class TestBoundedReading:
         names = [b"%03d" % n for n in range(10)]
         store = KeyValueStore()
         for value in range(20):
-            store.apply(put(*names, value=b"%d" % value))
-        page = store.range(b"", revision=10)
+            store.apply(NOW, put(*names, value=b"%d" % value))
+        page = store.range(b"", revision=11)
         assert [kv.key for kv in page.pairs] == names[:3]
         assert {kv.value for kv in page.pairs} == {b"9"}
         assert page.next == names[3]
-        assert len(store.range(b"", revision=20).pairs) == 10
+        assert len(store.range(b"", revision=21).pairs) == 10

@@ -20,9 +20,11 @@ from raftdb.state.kv.commands import (
     SetRetention,
     ValueIs,
 )
-from raftdb.state.kv.snapshot import StoreRestorer
-from raftdb.state.kv.store import KeyValueStore
+from raftdb.state.kv.store import KeyValueStore, StoreRestorer
 from raftdb.state.kv.values import KeyValue, Retention
+from raftdb.state.part import Context
+
+NOW = Context(1, 0)
 
 State = dict[bytes, KeyValue]
 
@@ -66,7 +68,7 @@ class Reader:
     """Somebody who reads a snapshot, and what must come out."""
 
     def __init__(self, store: KeyValueStore, twin: Twin) -> None:
-        self.slices = store.snapshot(bytes_max=100, keys_max=2)
+        self.slices = store.pieces(bytes_max=100, keys_max=2)
         self.restorer = StoreRestorer()
         self.frozen = (list(twin.states), twin.compact_revision, twin.state_hash)
 
@@ -78,7 +80,7 @@ class Reader:
             self.restorer.feed(piece)
             return True
         states, compact_revision, state_hash = self.frozen
-        copy = KeyValueStore.from_snapshot(self.restorer)
+        copy = self.restorer.finish()
         assert copy.state_hash == state_hash
         compare(copy, states, compact_revision)
         return False
@@ -96,7 +98,7 @@ class Comparison(RuleBasedStateMachine):
         self.readers: list[Reader] = []
 
     def _apply(self, command: Command) -> None:
-        self.store.apply(command)
+        self.store.apply(NOW, command)
         self.twin.apply(command)
 
     @rule(pairs=st.lists(st.tuples(keys, values), max_size=3).map(tuple))
@@ -152,9 +154,9 @@ class Comparison(RuleBasedStateMachine):
     def continue_from_a_copy(self) -> None:
         """A restored store goes on like the one it was read from."""
         restorer = StoreRestorer()
-        for piece in self.store.snapshot():
+        for piece in self.store.pieces():
             restorer.feed(piece)
-        self.store = KeyValueStore.from_snapshot(restorer)
+        self.store = restorer.finish()
 
     @precondition(lambda self: not self.readers)
     @rule()
@@ -195,38 +197,38 @@ class TestAgainstTheTwin:
     def test_no_load_outruns_a_snapshot(self) -> None:
         """However much is written while it is read, it is complete, and little waits for it [8]."""
         store = KeyValueStore()
-        store.apply(SetRetention(Retention(revisions=100, bytes=5_000)))
+        store.apply(NOW, SetRetention(Retention(revisions=100, bytes=5_000)))
         names = [b"%02d" % n for n in range(20)]
         for _ in range(10):
-            store.apply(Put(tuple((name, bytes(100)) for name in names)))
+            store.apply(NOW, Put(tuple((name, bytes(100)) for name in names)))
         state_hash = store.state_hash
         history = store._history
         restorer = StoreRestorer()
-        for piece in store.snapshot(bytes_max=100, keys_max=2):
+        for piece in store.pieces(bytes_max=100, keys_max=2):
             restorer.feed(piece)
             for _ in range(10):
-                store.apply(Put(tuple((name, bytes(100)) for name in names)))
+                store.apply(NOW, Put(tuple((name, bytes(100)) for name in names)))
             assert store.pinned_bytes <= 20 * 140
             assert history._garbage_bytes <= 5_000 + 2 * 20 * 300
-        assert KeyValueStore.from_snapshot(restorer).state_hash == state_hash
+        assert restorer.finish().state_hash == state_hash
         assert store.pinned_bytes == 0
 
     def test_a_key_that_dies_during_a_snapshot_is_in_it(self) -> None:
         """Though its death is forgotten before the snapshot comes by; after that the key goes, too."""
         store = KeyValueStore()
-        store.apply(SetRetention(Retention(revisions=0)))
+        store.apply(NOW, SetRetention(Retention(revisions=0)))
         names = [b"%02d" % n for n in range(20)]
-        store.apply(Put(tuple((name, b"v") for name in names)))
-        pieces = store.snapshot(keys_max=2)
-        store.apply(Delete(tuple(names)))
+        store.apply(NOW, Put(tuple((name, b"v") for name in names)))
+        pieces = store.pieces(keys_max=2)
+        store.apply(NOW, Delete(tuple(names)))
         for n in range(50):  # others that come and go leave nothing behind
-            store.apply(Put(((b"new %d" % n, b"v"),)))
-            store.apply(Delete((b"new %d" % n,)))
+            store.apply(NOW, Put(((b"new %d" % n, b"v"),)))
+            store.apply(NOW, Delete((b"new %d" % n,)))
         assert len(store._history._newest) <= 22
         restorer = StoreRestorer()
         for piece in pieces:
             restorer.feed(piece)
-        assert len(KeyValueStore.from_snapshot(restorer)) == 20
+        assert len(restorer.finish()) == 20
         for _ in range(5):
-            store.apply(Put(()))
+            store.apply(NOW, Put(()))
         assert len(store._history._newest) == 0

@@ -21,20 +21,23 @@ from raftdb.state.members import (
     Uninvite,
     UpdateMember,
     decode_context,
-    decode_members_command,
     encode_context,
-    encode_members_command,
 )
+from raftdb.state.members.commands import COMMANDS as MEMBERS_COMMANDS
+from raftdb.state.part import Context
 
 MEMBER = Member(MemberID("n1", 2**128 - 1), "h:1", "h:2", 1, 2, 3)
 WIRE = "97a26e31c410" + "ff" * 16 + "a3683a31a3683a32010203"
 
 GOLDEN: list[tuple[MembersCommand, str]] = [
-    (InitCluster(1), "0101c410" + "00" * 15 + "01"),
-    (Invite("n1", "h:1", "h:2"), "020193a26e31a3683a31a3683a32"),
-    (Uninvite("n1"), "0301a26e31"),
-    (UpdateMember(MEMBER), "0401" + WIRE),
-    (SetFeatureLevel(2), "050102"),
+    (InitCluster.of(1), "9201c41000000000000000000000000000000001"),
+    (Invite("n1", "h:1", "h:2"), "9402a26e31a3683a31a3683a32"),
+    (Uninvite("n1"), "9203a26e31"),
+    (
+        UpdateMember.of(MEMBER),
+        "920497a26e31c410ffffffffffffffffffffffffffffffffa3683a31a3683a32010203",
+    ),
+    (SetFeatureLevel(2), "920502"),
 ]
 
 
@@ -44,8 +47,8 @@ class TestBytes:
     @pytest.mark.parametrize(("command", "data"), GOLDEN)
     def test_commands_golden(self, command: MembersCommand, data: str) -> None:
         """The layout does not drift."""
-        assert encode_members_command(command).hex() == data
-        assert decode_members_command(bytes.fromhex(data)) == command
+        assert MEMBERS_COMMANDS.encode(command).hex() == data
+        assert MEMBERS_COMMANDS.decode(bytes.fromhex(data)) == command
 
     def test_context_golden(self) -> None:
         """An incarnation of 128 bits fits."""
@@ -69,8 +72,8 @@ class TestBytes:
         learner = Member(MemberID("n3", 1), "h:3", "h:4", feature_max=2)
         table.apply_conf_change(encode_context((learner,)), joint)
         for command, _ in GOLDEN:
-            table.apply(command, time_ms=9)
-        table.apply(Invite("n4", "x:1", "x:2"), time_ms=10)
+            table.apply(Context(1, 9), command)
+        table.apply(Context(2, 10), Invite("n4", "x:1", "x:2"))
         copy = MemberTable.decode(table.encode())
         assert copy.encode() == table.encode()
         assert copy.conf_state == joint
@@ -82,15 +85,17 @@ class TestBytes:
     @given(st.binary(max_size=40))
     def test_garbage_is_refused_and_nothing_else(self, data: bytes) -> None:
         """No input raises anything but the one error."""
-        for decode in (decode_members_command, decode_context, MemberTable.decode):
+        for decode in (MEMBERS_COMMANDS.decode, decode_context, MemberTable.decode):
             with suppress(RemoteProtocolError):
                 decode(data)
 
-    @pytest.mark.parametrize("data", ["", "0001c0", "0601c0", "0302a26e31", "0301a26e3100"])
+    @pytest.mark.parametrize(
+        "data", ["", "9200c0", "9206c0", "9303a26e3101", "9203c0", "9203a26e3100"]
+    )
     def test_unknown_versions_and_kinds_are_refused(self, data: str) -> None:
         """Nothing unknown is guessed."""
         with pytest.raises(RemoteProtocolError):
-            decode_members_command(bytes.fromhex(data))
+            MEMBERS_COMMANDS.decode(bytes.fromhex(data))
 
     def test_an_incarnation_has_sixteen_bytes(self) -> None:
         """A shorter one is another version's, or garbage."""
@@ -108,9 +113,9 @@ class TestLimits:
             lambda: Invite("n", "", "h:2"),
             lambda: Invite("n", "h:1", "x" * 513),
             lambda: Invite("\ud800", "h:1", "h:2"),
-            lambda: UpdateMember(Member(MemberID("n" * 256, 1), "h:1", "h:2")),
-            lambda: InitCluster(0),
-            lambda: InitCluster(2**128),
+            lambda: UpdateMember.of(Member(MemberID("n" * 256, 1), "h:1", "h:2")),
+            lambda: InitCluster.of(0),
+            lambda: InitCluster.of(2**128),
         ],
     )
     def test_invalid_values_are_refused(self, make: Callable[[], MembersCommand]) -> None:

@@ -19,6 +19,7 @@ from raftdb.state.members import (
     encode_context,
 )
 from raftdb.state.members.table import INVITATIONS_MAX, REMOVED_MAX
+from raftdb.state.part import Context
 
 ANNA = MemberID("anna", 1)
 BERT = MemberID("bert", 2)
@@ -40,7 +41,7 @@ def table(*ids: MemberID, feature_max: int = 1) -> MemberTable:
 
 def apply(to: MemberTable, command: MembersCommand) -> None:
     """Apply a command that must succeed."""
-    assert to.apply(command, time_ms=7) is None
+    assert to.apply(Context(1, 7), command) == (None, ())
 
 
 class TestConfigurationChanges:
@@ -116,16 +117,16 @@ class TestCommands:
     def test_the_cluster_gets_one_id(self) -> None:
         """The same again is harmless, another one is refused."""
         made = MemberTable()
-        apply(made, InitCluster(5))
-        apply(made, InitCluster(5))
-        assert isinstance(made.apply(InitCluster(6), time_ms=0), InvalidRequest)
+        apply(made, InitCluster.of(5))
+        apply(made, InitCluster.of(5))
+        assert isinstance(made.apply(Context(1, 0), InitCluster.of(6))[0], InvalidRequest)
         assert made.cluster_id == 5
 
     def test_an_address_changes_for_the_same_incarnation_only(self) -> None:
         """Another data directory must not take over a member's address (DESIGN section 8)."""
         made = table(ANNA, BERT)
-        apply(made, UpdateMember(member(BERT, port=2)))
-        refused = made.apply(UpdateMember(member(NEW_BERT, port=3)), time_ms=0)
+        apply(made, UpdateMember.of(member(BERT, port=2)))
+        refused = made.apply(Context(1, 0), UpdateMember.of(member(NEW_BERT, port=3)))[0]
         assert isinstance(refused, ConfChangeError)
         assert made.get(BERT) == member(BERT, port=2)
 
@@ -151,14 +152,14 @@ class TestCommands:
         made = table(ANNA)
         for n in range(INVITATIONS_MAX):
             apply(made, Invite(f"n{n}", "x:1", "x:2"))
-        assert isinstance(made.apply(Invite("more", "x:1", "x:2"), time_ms=0), Overloaded)
+        assert isinstance(made.apply(Context(1, 0), Invite("more", "x:1", "x:2"))[0], Overloaded)
         apply(made, Invite("n0", "y:1", "y:2"))
 
     def test_the_feature_level_needs_everybody(self) -> None:
         """One member that does not support it holds it down [25]."""
         made = table(ANNA, BERT, feature_max=3)
-        apply(made, UpdateMember(member(BERT, feature_max=2)))
-        assert isinstance(made.apply(SetFeatureLevel(3), time_ms=0), ConfChangeError)
+        apply(made, UpdateMember.of(member(BERT, feature_max=2)))
+        assert isinstance(made.apply(Context(1, 0), SetFeatureLevel(3))[0], ConfChangeError)
         apply(made, SetFeatureLevel(2))
         assert made.feature_level == 2
 
@@ -166,13 +167,13 @@ class TestCommands:
         """What is unknown is not assumed."""
         made = MemberTable()
         made.apply_conf_change(b"", ConfState(voters=(ANNA,)))
-        assert isinstance(made.apply(SetFeatureLevel(2), time_ms=0), ConfChangeError)
+        assert isinstance(made.apply(Context(1, 0), SetFeatureLevel(2))[0], ConfChangeError)
 
     def test_the_feature_level_never_falls(self) -> None:
         """What was allowed once is in the log."""
         made = table(ANNA, feature_max=5)
         apply(made, SetFeatureLevel(4))
-        assert isinstance(made.apply(SetFeatureLevel(3), time_ms=0), InvalidRequest)
+        assert isinstance(made.apply(Context(1, 0), SetFeatureLevel(3))[0], InvalidRequest)
 
 
 class TestTheBytesKept:
@@ -182,11 +183,11 @@ class TestTheBytesKept:
         """A table that is asked for its bytes all the time says what one asked once says."""
         often, once = table(ANNA, BERT, feature_max=3), table(ANNA, BERT, feature_max=3)
         commands: list[MembersCommand] = [
-            InitCluster(5),
+            InitCluster.of(5),
             Invite("n1", "x:1", "x:2"),
             Invite("n2", "x:1", "x:2"),
             Uninvite("n1"),
-            UpdateMember(member(BERT, port=2, feature_max=3)),
+            UpdateMember.of(member(BERT, port=2, feature_max=3)),
             SetFeatureLevel(2),
         ]
         for command in commands:

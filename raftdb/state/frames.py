@@ -6,8 +6,10 @@ A length of zero is filler: it lets a slice of work that found nothing say somet
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from struct import Struct
+
+from raftdb.errors import RemoteProtocolError
 
 _LENGTH = Struct(">I")
 
@@ -31,7 +33,7 @@ def pack_framed(pending: bytearray, records: deque[bytes], bytes_max: int) -> No
         pending += record
 
 
-def packed(records: Iterator[bytes]) -> Iterator[bytes]:
+def packed(records: Iterator[bytes]) -> Generator[bytes, None, None]:
     """Return a stream of ``records`` in pieces of at most a slice."""
     pending = bytearray()
     for record in records:
@@ -77,3 +79,27 @@ class Unframer:
                 add(piece[begin:at])
         self._rest += piece[at:]
         return records
+
+
+class RecordStream:
+    """Hands the records of a stream to ``take``, one after the other.
+
+    :param take: of one record; may raise
+    """
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._unframer = Unframer()
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece."""
+        for record in self._unframer.feed(piece):
+            self._take(record)
+
+    def finish(self) -> None:
+        """Check that nothing is cut off.
+
+        :raises RemoteProtocolError: where the stream ends inside a record
+        """
+        if not self._unframer.is_empty:
+            raise RemoteProtocolError("it is cut off")

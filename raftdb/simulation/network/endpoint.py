@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
-
-if TYPE_CHECKING:
-    from raftdb.simulation.network.streams import Streams
 
 BUFFER_BYTES_MAX = 65_536
 """Beyond this a writer is asked to pause, as by Twisted's own transports."""
@@ -24,6 +27,43 @@ INSTANT_S = 1e-9
 
 Begin: TypeAlias = Callable[[], None]
 """The first event at one end of a connection: its protocol is made."""
+
+
+class Medium(Protocol):
+    """The network as one end of a connection needs it."""
+
+    clock: IReactorTime
+    latency_s: Callable[[], float]
+    bytes_per_s: float | None
+    writes: int
+    ends: dict[Any, None]
+
+    def clock_of(self, host: str) -> IReactorTime:
+        """Return the clock of the process on ``host``."""
+
+    def rate_of(self, host: str) -> float:
+        """Return how many seconds pass by that clock in one of the network's."""
+
+    def stall_s(self, source: str, destination: str) -> float:
+        """Return for how long bytes stand still on their way, beyond the latency."""
+
+    def passes(self, sender: str, receiver: str) -> bool:
+        """Return whether the link is whole."""
+
+    def fits(self, sender: str, receiver: str, size: int) -> bool:
+        """Return whether a frame of this size gets through."""
+
+    def is_silent(self, host: str) -> bool:
+        """Return whether the machine is gone, and not its process alone."""
+
+    def arriving(self, count: int) -> int:
+        """Return how many of ``count`` bytes are read at once, at least one."""
+
+    def surviving(self, count: int) -> int:
+        """Return how many of ``count`` bytes under way still arrive when their sender dies."""
+
+    def arrived(self, host: str, data: bytes) -> None:
+        """Take note of what is about to be read on ``host``."""
 
 
 @implementer(ITCPTransport)
@@ -44,7 +84,7 @@ class StreamEnd:
 
     other: StreamEnd
 
-    def __init__(self, network: Streams, host: str, remote: str) -> None:
+    def __init__(self, network: Medium, host: str, remote: str) -> None:
         self.host = host
         self.remote = remote
         self._network = network

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004  # Twisted's name
 from twisted.python.failure import Failure
 
@@ -17,9 +15,7 @@ from raftdb.membership import (
     encode_join_request,
 )
 from raftdb.simulation.clock import NodeClock
-
-if TYPE_CHECKING:
-    from raftdb.simulation.nodes.wired import WiredCluster
+from raftdb.simulation.nodes.surroundings import StreamSurroundings
 
 REDIRECTS_MAX = 5
 REQUEST_TIMEOUT_S = 5.0
@@ -34,7 +30,7 @@ class SimulatedDirectory:
     :param clock: of the process; it hears of nothing once it is dead
     """
 
-    def __init__(self, cluster: WiredCluster, host: str, clock: NodeClock) -> None:
+    def __init__(self, cluster: StreamSurroundings, host: str, clock: NodeClock) -> None:
         self._cluster = cluster
         self._host = host
         self._clock = clock
@@ -66,7 +62,9 @@ class SimulatedDirectory:
 class _Exchange:
     """One request and its answer, on their way between two processes."""
 
-    def __init__(self, cluster: WiredCluster, host: str, clock: NodeClock, address: str) -> None:
+    def __init__(
+        self, cluster: StreamSurroundings, host: str, clock: NodeClock, address: str
+    ) -> None:
         self._cluster = cluster
         self._host = host
         self._clock = clock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from raftdb.membership import (
     Joiner,
@@ -12,9 +11,7 @@ from raftdb.membership import (
 from raftdb.raft.types import MemberID
 from raftdb.simulation.clock import NodeClock
 from raftdb.simulation.nodes.directory import SimulatedDirectory
-
-if TYPE_CHECKING:
-    from raftdb.simulation.nodes.wired import WiredCluster
+from raftdb.simulation.nodes.surroundings import StreamSurroundings
 
 
 class JoiningNode:
@@ -25,7 +22,7 @@ class JoiningNode:
     :param join: HTTP addresses to ask at
     """
 
-    def __init__(self, cluster: WiredCluster, member: MemberID, join: Sequence[str]) -> None:
+    def __init__(self, cluster: StreamSurroundings, member: MemberID, join: Sequence[str]) -> None:
         self.member = member
         self.join = join
         self._cluster = cluster

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from twisted.python.failure import Failure
 
@@ -25,10 +25,8 @@ from raftdb.simulation.disk.host import DurableHost
 from raftdb.simulation.disk.memory_disk import Platter
 from raftdb.simulation.disk.power import PowerFailure
 from raftdb.simulation.network.datagrams import Datagrams, Station
+from raftdb.simulation.nodes.surroundings import Surroundings
 from raftdb.state import Local, ReplicatedState
-
-if TYPE_CHECKING:
-    from raftdb.simulation.nodes.cluster import Cluster
 
 CHECKPOINT_INTERVAL = 16
 """Entries between two states that are compared through the log; few, for runs are short."""
@@ -54,7 +52,7 @@ class SimulatedNode:
     :param machinery: its disk
     """
 
-    def __init__(self, cluster: Cluster, member: MemberID, host: Machinery) -> None:
+    def __init__(self, cluster: Surroundings, member: MemberID, host: Machinery) -> None:
         self.cluster = cluster
         self.member = member
         self.name = member.id

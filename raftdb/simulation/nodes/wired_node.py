@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -31,12 +30,10 @@ from raftdb.replica.seams import Transport
 from raftdb.simulation.clock import NodeClock, UnwatchedClock
 from raftdb.simulation.nodes.directory import SimulatedDirectory
 from raftdb.simulation.nodes.node import Machinery, SimulatedNode
+from raftdb.simulation.nodes.surroundings import StreamSurroundings
 from raftdb.state import encode_entry
 from raftdb.state.members import Member, MembersCommand, MemberTable
 from raftdb.storage import DurableStorage
-
-if TYPE_CHECKING:
-    from raftdb.simulation.nodes.wired import WiredCluster
 
 CHUNK_BYTES = 512
 """Of a snapshot in one box, so that small snapshots stream, too."""
@@ -57,7 +54,7 @@ class WiredNode(SimulatedNode):
 
     def __init__(
         self,
-        cluster: WiredCluster,
+        cluster: StreamSurroundings,
         member: MemberID,
         host: Machinery,
         *,

@@ -17,6 +17,7 @@ DATA = ROOT / "build" / "benchmarks"
 LATEST = ROOT / "build" / "benchmarks.json"
 PUBLISHED = ROOT / "benchmarks" / "results" / "published.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
+NOTES = ROOT / "notes" / "benchmarks.md"
 IMAGES = ROOT / "docs" / "images"
 INTERRUPTED = 130
 
@@ -31,7 +32,8 @@ def main() -> int:
     sys.stdout.write(report.markdown(found) + "\n")
     if options.publish and not code:
         results.save(found, PUBLISHED)
-        report.publish(found, PAGE)
+        report.publish(report.summary(found), PAGE)
+        report.publish(report.tables(found), NOTES)
         for path in plots.draw(found, IMAGES):
             sys.stderr.write(f"wrote {path.relative_to(ROOT)}\n")
     return code

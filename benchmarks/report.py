@@ -1,4 +1,4 @@
-"""Turns a run into the tables of ``docs/benchmarks.md``; nothing in them is written by hand."""
+"""Turns a run into the tables of ``docs/benchmarks.md`` and ``notes/benchmarks.md``: none is written by hand."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ def markdown(results: Results) -> str:
     return "\n".join([*_head(results), *_targets(results), *_loads(results), *_figures(results)])
 
 
-def with_pictures(results: Results) -> str:
-    """Return the tables with the pictures above those that they show."""
-    text = markdown(results)
-    for heading, picture, says in (
-        ("### Under load", "benchmark-load.svg", "Requests a second over connections"),
-        ("### Deaths, growth, restarts", "benchmark-events.svg", "Failover, restart, memory"),
-    ):
-        text = text.replace(heading, f"{heading}\n\n![{says}](images/{picture})")
-    return text
+_PICTURES = """### In pictures
+
+![Requests a second over connections](images/benchmark-load.svg)
+
+![Failover, restart, memory](images/benchmark-events.svg)"""
 
 
-def publish(results: Results, page: Path) -> None:
-    """Put the tables between the marks of a page.
+def summary(results: Results) -> str:
+    """Return what a reader of the documents wants of a run: what was to be reached, in pictures."""
+    return "\n".join([*_head(results), *_targets(results), _PICTURES])
+
+
+def tables(results: Results) -> str:
+    """Return the rest: every row of a run."""
+    return "\n".join([*_head(results), *_loads(results), *_figures(results)])
+
+
+def publish(text: str, page: Path) -> None:
+    """Put ``text`` between the marks of a page.
 
     :raises ValueError: if the page has no marks
     """
-    text = page.read_text(encoding="utf-8")
-    before, begins, rest = text.partition(BEGIN)
+    present = page.read_text(encoding="utf-8")
+    before, begins, rest = present.partition(BEGIN)
     _, ends, after = rest.partition(END)
     if not begins or not ends:
         raise ValueError(f"{page} lacks the marks {BEGIN!r} and {END!r}")
-    page.write_text(f"{before}{BEGIN}\n{with_pictures(results)}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def _head(results: Results) -> list[str]:

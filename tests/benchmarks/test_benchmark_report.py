@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from benchmarks.hot_paths import HOT_PATHS, HotPath
 from benchmarks.results import Results
 from benchmarks.systems.base import Sample
 from benchmarks.targets import TARGETS, reached
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(name="run")
@@ -60,9 +63,9 @@ class TestThePage:
         """And can be replaced again."""
         page = tmp_path / "page.md"
         page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-        report.publish(run, page)
+        report.publish(report.tables(run), page)
         once = page.read_text()
-        report.publish(run, page)
+        report.publish(report.tables(run), page)
         assert page.read_text() == once
         assert once.startswith("before\n")
         assert once.endswith("\nafter\n")
@@ -70,19 +73,25 @@ class TestThePage:
         row = "| 64 | raftdb | 400 (300–500) | 2.0 | 9.0 | 150 | 4.0 (3.0–5.0) | – |"
         assert row in once.splitlines()
 
-    def test_without_marks_is_left_alone(self, run: Results, tmp_path: Path) -> None:
+    def test_without_marks_is_left_alone(self, tmp_path: Path) -> None:
         """Rather than overwritten."""
         page = tmp_path / "page.md"
         page.write_text("mine")
         with pytest.raises(ValueError, match="lacks the marks"):
-            report.publish(run, page)
+            report.publish("", page)
         assert page.read_text() == "mine"
 
-    def test_the_real_page_has_its_marks(self) -> None:
-        """Else a run of a quarter of an hour could not be shown."""
-        page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-        text = page.read_text(encoding="utf-8")
-        assert text.index(report.BEGIN) < text.index(report.END)
+    @pytest.mark.parametrize(
+        ("page", "write"), [("docs", report.summary), ("notes", report.tables)], ids=str
+    )
+    def test_the_real_pages_show_the_published_run(
+        self, page: str, write: Callable[[Results], str]
+    ) -> None:
+        """To the letter: no figure there was written by hand."""
+        text = (ROOT / page / "benchmarks.md").read_text(encoding="utf-8")
+        shown = text[text.index(report.BEGIN) + len(report.BEGIN) : text.index(report.END)]
+        published = results.load(ROOT / "benchmarks" / "results" / "published.json")
+        assert shown.strip() == write(published).strip()
 
     def test_a_run_is_read_as_it_was_written(self, run: Results, tmp_path: Path) -> None:
         """So that a page can be made anew from a file."""

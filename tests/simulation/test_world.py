@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 
 from raftdb.client import Client
 from raftdb.errors import OutcomeUnknown, Refused
-from raftdb.simulation.world import World
+from raftdb.testing import World
 
 
 class Shop:

@@ -80,10 +80,10 @@ parts: $(READY)
 	+$(BIN)/python -m pytest --ignore=tests/raft --ignore=tests/integration --ignore=tests/chaos --ignore=tests/simulation
 
 storms: $(READY)
-	$(BIN)/python -m pytest tests/simulation --ignore=tests/simulation/test_swarm.py
+	$(BIN)/python -m pytest tests/simulation --ignore=tests/simulation/test_run_seed.py
 
 seeds: $(READY)
-	$(BIN)/python -m pytest tests/simulation/test_swarm.py
+	$(BIN)/python -m pytest tests/simulation/test_run_seed.py
 
 processes: $(READY)
 	$(BIN)/python -m pytest tests/integration tests/chaos

@@ -22,9 +22,9 @@ CONSTANTS
     MaxTerm,            \* bounds of what is explored
     MaxLog,
     MaxCrashes,
-    RequestWaits,       \* RequestVote waits for the save of the campaign [7g]
-    AnswerWaits,        \* so do votes and acknowledgements [7]
-    OwnMatchWaits       \* a leader counts itself for what it has saved [7b]
+    RequestWaits,       \* RequestVote waits for the save of the campaign [R7g]
+    AnswerWaits,        \* so do votes and acknowledgements [R7]
+    OwnMatchWaits       \* a leader counts itself for what it has saved [R7b]
 
 VARIABLES
     mem,      \* of each server: term, vote, role, log, commit, votes, match
@@ -78,7 +78,7 @@ Entered(m, term) ==
 ------------------------------------------------------------------------------
 \* A server's own steps
 
-\* The own vote counts with the save, in EndSave, as it does in etcd [7a].
+\* The own vote counts with the save, in EndSave, as it does in etcd [R7a].
 Campaign(i) ==
     LET m == mem[i]
     IN  /\ m.role # "leader"

@@ -160,7 +160,7 @@ class Corrupt(StorageError):
 
 
 class DataLost(StorageError):
-    """This node promised to keep something and does not have it any more [1].
+    """This node promised to keep something and does not have it any more [R1].
 
     It must not speak again under its name: what it forgot may be what a majority rests on. Wipe the
     data directory and let it join anew.

@@ -75,7 +75,7 @@ class TestEveryModule:
         assert not bare
 
     def test_pure_modules_never_walk_a_set(self, path: Path) -> None:
-        """String hashes differ per process, so an order drawn from a set breaks a replay [26]."""
+        """String hashes differ per process, so an order drawn from a set breaks a replay [R26]."""
         if not _is_pure(path):
             return
         loops = [

@@ -101,7 +101,7 @@ class Database:
     def _may_answer(self, level: Level, *, leader_only: bool) -> bool:
         """Whether the own state may be read at this level in this very call, without a round.
 
-        The clock is read here and the state in the same call: nothing in between [13].
+        The clock is read here and the state in the same call: nothing in between [R13].
         """
         if level is _STALE:
             if not self._replica.serves:

@@ -2,7 +2,7 @@
 
 A thread of Python that is handed an fsync waits for the interpreter's lock twice, and wakes the
 reactor through a pipe. Here one system call hands over, and a descriptor becomes readable when it is
-done; the thread that asks never waits for the disk [12]. Only what a log needs is here, one write at
+done; the thread that asks never waits for the disk [R12]. Only what a log needs is here, one write at
 a time: by a descriptor that makes each write durable the write alone, else a write and, if it was
 whole, the fdatasync behind it. The manual pages io_uring(7) and io_uring_enter(2) tell how memory is
 shared with the kernel.

@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check that the limits nest [30]: what is inside one must fit the other."""
+        """Check that the limits nest [R30]: what is inside one must fit the other."""
         for name in self.__struct_fields__:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")

@@ -160,7 +160,7 @@ def next_promotion(
 
 
 def next_feature_level(table: Table) -> int | None:
-    """Return the feature level that all members support, if that is above the present one [25]."""
+    """Return the feature level that all members support, if that is above the present one [R25]."""
     records = [table.get(member) for member in table.conf_state.members]
     # A member without a record supports nothing that we know of.
     supported = min((record.feature_max if record else 0 for record in records), default=0)

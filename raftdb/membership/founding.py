@@ -1,4 +1,4 @@
-"""A cluster of one: the entries it begins with, and when it must not begin at all [15].
+"""A cluster of one: the entries it begins with, and when it must not begin at all [R15].
 
 The first two entries are the same kind as all others, in term 1 and committed: whoever joins later
 reads the cluster's whole history from its log.

@@ -36,7 +36,7 @@ LOOK_S = 0.05
 """Between two looks whether a cluster has claimed the node."""
 
 FEATURE_LEVEL_MAX = 1
-"""The highest feature level that this version supports [25]."""
+"""The highest feature level that this version supports [R25]."""
 
 
 def envelope(command: MembersCommand) -> bytes:
@@ -150,7 +150,7 @@ class Admission:
         return answer.members
 
     async def found(self, data: DataDirectory, member: MemberID) -> None:
-        """Found a cluster of one, unless a cluster claims this node meanwhile [15].
+        """Found a cluster of one, unless a cluster claims this node meanwhile [R15].
 
         :raises JoinRefused: one did
         """

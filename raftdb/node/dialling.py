@@ -2,7 +2,7 @@
 
 The listening side binds whatever its name resolves to, so the dialling side must try whatever it
 resolves to. Twisted's endpoint for names is not used: it keeps to its pace where an address has
-refused, and ends with the error of the last address alone, while *refused* is evidence here [10].
+refused, and ends with the error of the last address alone, while *refused* is evidence here [R10].
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ HEARTBEATS_PER_ELECTION_TIMEOUT = 4
 """Unless told otherwise: three heartbeats may be lost or late before anybody campaigns."""
 
 BODY_BYTES_CEILING = 4 * MiB
-"""What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [30]."""
+"""What ``body_bytes_max`` may be set to: body and overhead must fit into one entry [R30]."""
 
 SEGMENT_BYTES_CEILING = 1024 * MiB
 """What ``segment_bytes`` may be set to: segments are zero-filled ahead of need."""
@@ -156,7 +156,7 @@ class Settings:
             )
 
     def _check_nesting(self) -> None:
-        """Refuse limits that do not fit into each other [30]: body, entry, box, batch, segment."""
+        """Refuse limits that do not fit into each other [R30]: body, entry, box, batch, segment."""
         if self.body_bytes_max > BODY_BYTES_CEILING:
             raise InvalidRequest(
                 f"--body-bytes must be at most {BODY_BYTES_CEILING}, what one message can hold"
@@ -201,7 +201,7 @@ class Settings:
 
     @property
     def append_bytes_max(self) -> int:
-        """Of entries in one append: what an empty segment holds, and so any follower with room [30].
+        """Of entries in one append: what an empty segment holds, and so any follower with room [R30].
 
         A follower keeps an append or drops it as a whole: one that no segment holds would be sent,
         and dropped, for ever.

@@ -39,8 +39,8 @@ from raftdb.outbound.cause import handshake_failed
 __all__ = ["NeverConnected", "Ways"]
 
 NEXT_ADDRESS_S = 0.25
-"""A name's next address is tried beside the one before where that has not answered by then [1]."""
-# [1] RFC 8305, section 5
+"""A name's next address is tried beside the one before where that has not answered by then [R1]."""
+# [R1] RFC 8305, section 5
 
 
 class NeverConnected(ConnectError):

@@ -55,7 +55,7 @@ class Dialer:
     :param kind: what the connection is for
     :param failed: told why an attempt failed
     :param lost: told, after an open connection has ended and was dialled again, whether a
-        redial was refused: the evidence for fast failover [10]
+        redial was refused: the evidence for fast failover [R10]
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Dialer:
             raise TimeoutError(f"no connection within {within_s} seconds") from None
 
     def _delay_s(self, failures: int) -> float:
-        """Return the back-off: the first retry at once, then doubling to a heartbeat, with jitter [17].
+        """Return the back-off: the first retry at once, then doubling to a heartbeat, with jitter [R17].
 
         A peer that comes back is found within about a heartbeat, so that a healed partition costs
         no election; the jitter keeps a cluster from dialling in step.

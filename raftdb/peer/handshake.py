@@ -13,7 +13,7 @@ from raftdb.raft.types import MemberID
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
-"""The range of wire protocols spoken here; the highest common one is used [25]."""
+"""The range of wire protocols spoken here; the highest common one is used [R25]."""
 
 
 class Kind(Enum):
@@ -64,7 +64,7 @@ class LocalMember:
         it hears Hellos, reports and refuses them
     :param raft_address: advertised to peers
     :param http_address: advertised to clients
-    :param feature_level: the highest this program supports [25]
+    :param feature_level: the highest this program supports [R25]
     """
 
     member: MemberID

@@ -89,7 +89,7 @@ class Journal:
         if _is_bug(error):
             level = LogLevel.error
         elif proven and _is_alarm(error):
-            level = LogLevel.critical  # somebody has to act [29]
+            level = LogLevel.critical  # somebody has to act [R29]
         self._log.emit(level, "{peer}: {what}", peer=_plain(peer), what=_plain(_words(error)))
 
     def _may_tell(self, origin: str, category: str) -> bool:

@@ -26,7 +26,7 @@ class PeerLimits:
 
     :param heartbeat_s: between two heartbeat rounds
     :param election_timeout_s: T
-    :param append_bytes_max: of the entries in one AppendEntries; a box must hold it [30]
+    :param append_bytes_max: of the entries in one AppendEntries; a box must hold it [R30]
     :param hello_box_bytes_max: of a box before Hello is accepted, keys included
     :param box_bytes_max: of a box afterwards
     :param control_outbox_bytes_max: waiting for a paused control connection
@@ -60,7 +60,7 @@ class PeerLimits:
     asks_max: int = 64
 
     def __post_init__(self) -> None:
-        """Refuse limits that do not nest [30]."""
+        """Refuse limits that do not nest [R30]."""
         if not 0 < self.heartbeat_s < self.election_timeout_s:
             raise InvalidRequest("heartbeat_s must be above 0 and below election_timeout_s")
         if self.append_bytes_max > self.payload_bytes_max:
@@ -84,12 +84,12 @@ class PeerLimits:
 
     @property
     def connect_timeout_s(self) -> float:
-        """How long one attempt to connect may take [17]."""
+        """How long one attempt to connect may take [R17]."""
         return 2 * self.heartbeat_s
 
     @property
     def hello_timeout_s(self) -> float:
-        """How long either side waits for Hello; includes a live check of two heartbeats [29]."""
+        """How long either side waits for Hello; includes a live check of two heartbeats [R29]."""
         return max(1.0, 8 * self.heartbeat_s)
 
     @property

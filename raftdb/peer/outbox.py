@@ -2,7 +2,7 @@
 
 Whatever leaves a connection leaves here, in order: a second way to the transport could put an
 answer into the middle of a box. What finds no room is dropped and told, so that a peer that does not
-read costs bounded memory and the core sends again what was lost [16].
+read costs bounded memory and the core sends again what was lost [R16].
 """
 
 from __future__ import annotations

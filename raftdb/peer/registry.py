@@ -14,7 +14,7 @@ class Registry:
 
     Invariant: all connections of a member have the same boot nonce.
 
-    :param ping_timeout_s: within which an older process has to show that it lives [29]
+    :param ping_timeout_s: within which an older process has to show that it lives [R29]
     """
 
     def __init__(self, ping_timeout_s: float) -> None:
@@ -41,7 +41,7 @@ class Registry:
         return list(dict.fromkeys(member for member, _, _ in self._connections))
 
     async def admit(self, connection: PeerConnection, facts: HelloFacts) -> Refusal | None:
-        """Count a connection in, unless another process with its identity is alive [29].
+        """Count a connection in, unless another process with its identity is alive [R29].
 
         Two processes run with one (id, incarnation) when a data directory was copied. Both would
         vote, and one vote would count twice. The older one wins if it answers; a restarted node is

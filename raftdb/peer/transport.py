@@ -69,7 +69,7 @@ class PeerTransport:
     :param snapshot_sent: told the outcome of each InstallSnapshot that was sent
     :param hello_seen: told what every well-formed Hello says, and why it was refused, if it was
     :param link_lost: told that the connection we dialled to a member has ended, and whether the
-        redial was refused (True: nobody listens there any more) [10]
+        redial was refused (True: nobody listens there any more) [R10]
     :param is_removed: whether a member was removed from the cluster
     :param told_removed: called when a member says that we were removed
     :ivar factory: for the listening side
@@ -256,7 +256,7 @@ class PeerTransport:
 
     async def _admit(self, connection: PeerConnection, facts: HelloFacts) -> Refusal | None:
         # Whether our membership knows the caller does not matter: a node that lags has to answer the
-        # vote request of a newer member, or nobody is elected. Only the removed are refused [11].
+        # vote request of a newer member, or nobody is elected. Only the removed are refused [R11].
         refusal = self._judge(connection, facts)
         if refusal is None:
             refusal = await self._registry.admit(connection, facts)

@@ -18,7 +18,7 @@ SCAN_BYTES = 1 << 20
 def obstacle(state: State) -> str | None:
     """Return what stands in the way of a campaign, None for nothing.
 
-    No node campaigns, not even on TimeoutNow, while a committed change is unapplied [2]. Changes
+    No node campaigns, not even on TimeoutNow, while a committed change is unapplied [R2]. Changes
     take effect when applied, so quorums of configurations two changes apart need not meet:
 
     1. {A,B,C}; adding D is committed and applied by the leader A; adding E is appended at B (which
@@ -33,11 +33,11 @@ def obstacle(state: State) -> str | None:
     if state.snapshot_pending:
         return "a snapshot is not loaded yet"
     if state.save_overdue:
-        return "its disk hangs"  # [6]
+        return "its disk hangs"  # [R6]
     if state.term >= TERM_MAX:
         return "there is no further term"
     if state.handed_out_changes or unapplied_change(state):
-        return "a committed change is not applied yet"  # [2]
+        return "a committed change is not applied yet"  # [R2]
     return None
 
 
@@ -60,7 +60,7 @@ def campaign(state: State, *, transfer: bool = False) -> None:
     """
     reason = obstacle(state)
     if reason is None and state.rests and not transfer:
-        reason = "it gave way, and leaves this election to others"  # [6]
+        reason = "it gave way, and leaves this election to others"  # [R6]
     if reason is not None:
         state.trace("campaign refused", reason=reason)
         return
@@ -73,7 +73,7 @@ def campaign(state: State, *, transfer: bool = False) -> None:
 
 
 def _elect(state: State, *, transfer: bool) -> None:
-    """Ask for votes; the own one counts when it is durable, in :func:`saved` [7a]."""
+    """Ask for votes; the own one counts when it is durable, in :func:`saved` [R7a]."""
     state.become_candidate()
     for voter in _others(state):
         state.send(
@@ -109,7 +109,7 @@ def ask_again(state: State) -> None:
 
 
 def saved(state: State) -> None:
-    """Count the own vote now that it is durable (Fig. 2, Candidates: vote for self) [7a]."""
+    """Count the own vote now that it is durable (Fig. 2, Candidates: vote for self) [R7a]."""
     durable = state.durable
     if state.role is Role.CANDIDATE and (durable.term, durable.vote) == (state.term, state.id):
         _record(state, state.id, granted=True)
@@ -148,7 +148,7 @@ def _record(state: State, voter: MemberID, *, granted: bool) -> None:
 def tick(state: State) -> None:
     """Campaign when an election timeout passes without a leader (Fig. 2, Followers).
 
-    At most one tick is counted per call: after a pause the messages that waited come first [13].
+    At most one tick is counted per call: after a pause the messages that waited come first [R13].
     """
     state.election_elapsed += 1
     state.rests = max(0, state.rests - 1)
@@ -159,14 +159,14 @@ def tick(state: State) -> None:
             state.trace("leader lost", leader=state.leader)
             state.leader = None
         if state.role is Role.PRE_CANDIDATE:
-            state.holds_precedence = False  # a whole election timeout was not enough [10]
+            state.holds_precedence = False  # a whole election timeout was not enough [R10]
         if state.tracker.is_voter(state.id):
             campaign(state)
     elif state.role is Role.PRE_CANDIDATE:
         state.repeat_in -= 1
         if state.repeat_in <= 0:
             state.draw_repetition()
-            ask_again(state)  # [10]
+            ask_again(state)  # [R10]
 
 
 def _alone(state: State) -> bool:

@@ -143,7 +143,7 @@ def _drop(member: MemberID, *groups: set[MemberID]) -> None:
 
 
 def _check_replacements(before: ConfState, changes: Sequence[ConfChangeSingle]) -> None:
-    """Refuse a new incarnation that would vote at once: it must catch up as a learner first [1].
+    """Refuse a new incarnation that would vote at once: it must catch up as a learner first [R1].
 
     1. a#1, b and c have an entry committed by a#1 and b. 2. The disk of a is wiped. 3. If one
     change made the empty a#2 a voter for a#1, a#2 and c would be a majority without the entry.

@@ -23,7 +23,7 @@ class Config:
 
     :param id: who this node is
     :param rng: the only source of randomness; election timeouts are drawn from it
-    :param boot: a nonce of this process start, ``0 <= boot < 2**64``; names read requests [12]
+    :param boot: a nonce of this process start, ``0 <= boot < 2**64``; names read requests [R12]
     :param election_ticks: T: silence after which a follower campaigns, drawn anew from ``[T, 2T)``
     :param heartbeat_ticks: between two heartbeat rounds, ``1 <= heartbeat_ticks < election_ticks``
     :param pre_vote: whether campaigns begin with a pre-vote (thesis 9.6)

@@ -36,7 +36,7 @@ def follow(state: State, leader: MemberID) -> None:
 
 
 def check_lost_data(state: State, message: AppendEntries | Heartbeat) -> None:
-    """Stop where this node has acknowledged more in this term than it has [1].
+    """Stop where this node has acknowledged more in this term than it has [R1].
 
     1. A, B and C; A leads; (1,5) is committed by A and B. 2. B's disk loses (1,5). 3. A crashes; B
     and C elect C, which never had it. The leader's ``match`` comes from our own acknowledgement in
@@ -83,7 +83,7 @@ def handle_append(state: State, message: AppendEntries) -> None:
 def handle_heartbeat(state: State, message: Heartbeat) -> None:
     """Answer at once; the commit is capped at what we acknowledged, so it is in our log.
 
-    A node whose disk hangs does not answer: it follows, but it is of no use to its leader [6].
+    A node whose disk hangs does not answer: it follows, but it is of no use to its leader [R6].
 
     1. Seven voters; the leader A reaches B and C alone, and D, whose disk hangs. 2. B, C and D answer
     A's heartbeats, so CheckQuorum lets it lead; but D acknowledges nothing, so A commits nothing. 3.
@@ -132,7 +132,7 @@ def handle_timeout_now(state: State, message: TimeoutNow) -> None:
 
 
 def handle_read_index_response(state: State, message: ReadIndexResponse) -> None:
-    """Hand out a confirmed read that is ours and of this process [12].
+    """Hand out a confirmed read that is ours and of this process [R12].
 
     1. A node asks for read 1, crashes and restarts. 2. Its new read 1 is asked for. 3. The answer to
     the old one arrives, with an index from before writes that the new one must see. The boot nonce
@@ -156,7 +156,7 @@ def _accept(state: State, message: Message, index: int) -> None:
 
 
 def forget_leader(state: State) -> None:
-    """Drop the lease of a leader that this node knows to be dead [10]."""
+    """Drop the lease of a leader that this node knows to be dead [R10]."""
     if state.role is Role.FOLLOWER and state.leader is not None:
         state.trace("forgot leader", leader=state.leader)
         state.leader = None

@@ -152,7 +152,7 @@ def _check_role(state: State) -> None:
 
 
 def _check_campaign(state: State) -> None:
-    """No node campaigns while a change is unapplied that it knows to be committed [2]."""
+    """No node campaigns while a change is unapplied that it knows to be committed [R2]."""
     log = state.log
     for index in range(max(log.applied + 1, log.first_index), log.committed + 1):
         entry = log.entries(index, index + 1, 1)[0]

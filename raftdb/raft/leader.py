@@ -28,7 +28,7 @@ def lead(state: State) -> None:
     """
     state.become_leader()
     state.term_start = append(state).index
-    # Any change in the log before it, committed or not, has to be applied first [2].
+    # Any change in the log before it, committed or not, has to be applied first [R2].
     state.pending_conf_index = state.term_start
 
 
@@ -40,7 +40,7 @@ def propose(state: State, data: bytes = b"", change: ConfChange | None = None) -
 
     :raises NotLeader: naming who leads
     :raises NoLeader: if nobody is known to
-    :raises ProposalDropped: while leadership is being handed over, or the disk hangs [6], or after
+    :raises ProposalDropped: while leadership is being handed over, or the disk hangs [R6], or after
         the own removal
     :raises Overloaded: beyond ``uncommitted_bytes_max``
     """
@@ -68,14 +68,14 @@ def _next_entry(state: State, data: bytes, change: ConfChange | None) -> Entry:
 
 
 def _append(state: State, entry: Entry) -> EntryID:
-    """Append to the own log alone; the own match moves only with the save [7b]."""
+    """Append to the own log alone; the own match moves only with the save [R7b]."""
     state.uncommitted_bytes += entry.size
     state.log.append((entry,))
     return entry.id
 
 
 def saved(state: State) -> None:
-    """Count the leader itself for what its own disk has now (Thesis §10.2.1) [7b]."""
+    """Count the leader itself for what its own disk has now (Thesis §10.2.1) [R7b]."""
     own = state.tracker.progress.get(state.id)
     if own is not None and own.maybe_update(state.log.durable):
         maybe_commit(state)
@@ -95,7 +95,7 @@ def _maybe_retire(state: State) -> None:
     The thesis's leader goes when C(new) is committed, because with it a configuration is in force
     when it is appended. Here it is in force when applied, so the leader waits until an entry behind
     the change is committed without it: whoever has that entry has heard that the change is committed
-    and keeps it over a restart [2].
+    and keeps it over a restart [R2].
     """
     if not 0 < state.retires_at <= state.log.committed:
         return
@@ -223,7 +223,7 @@ def tick(state: State, elapsed: int) -> None:
 
 
 def _check_quorum(state: State, elapsed: int) -> None:
-    """Step down without a quorum for an election timeout (Thesis §6.2), by elapsed time [13].
+    """Step down without a quorum for an election timeout (Thesis §6.2), by elapsed time [R13].
 
     1. The leader's process is paused for ten seconds. 2. By counting calls it would go on as if
     nothing had passed, answering from a lease that ended long ago.

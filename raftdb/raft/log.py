@@ -20,7 +20,7 @@ class RaftLog:
     Entries from ``_offset`` on live in ``_tail`` and hide whatever the storage has there: a tail
     that was cut in memory stays on the disk until the entries that replace it are saved.
 
-    Invariants: ``applied <= min(committed, durable)`` [7e]; ``committed <= last_index``;
+    Invariants: ``applied <= min(committed, durable)`` [R7e]; ``committed <= last_index``;
     ``_tail[0].index == _offset``; what the storage has before ``_offset`` is durable and equal to
     this log, unless ``unstable_snapshot`` is set, which replaces it.
 
@@ -178,7 +178,7 @@ class RaftLog:
         return tuple(self._tail)
 
     def stable_entries(self, saved: Sequence[Entry]) -> None:
-        """Note that ``saved`` is on the disk, as far as it still is this log [7c].
+        """Note that ``saved`` is on the disk, as far as it still is this log [R7c].
 
         1. Entry (2,7) is handed out for saving. 2. A new leader replaces it by (3,7). 3. The save of
         (2,7) ends. Were index 7 taken as durable now, (3,7) would be acknowledged and never saved.
@@ -212,7 +212,7 @@ class RaftLog:
         return True
 
     def has_next_committed(self) -> bool:
-        """Whether there is something to apply; not while a snapshot is pending [7d].
+        """Whether there is something to apply; not while a snapshot is pending [R7d].
 
         As long as it waits for the disk, ``durable`` stands at ``applied``.
         """
@@ -223,7 +223,7 @@ class RaftLog:
         )
 
     def next_committed(self, bytes_max: int) -> tuple[Entry, ...]:
-        """Return the next page of what is committed *and* durable here [7e].
+        """Return the next page of what is committed *and* durable here [R7e].
 
         A leader may learn that a quorum without itself has an entry; if it applied that and
         crashed, it would come back with a log that ends before what it has answered.

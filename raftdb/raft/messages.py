@@ -28,7 +28,7 @@ class AppendEntries(_Message, frozen=True):
     :param previous: the entry immediately before ``entries``
     :param entries: what to store, consecutive from ``previous.index + 1``; may be empty
     :param commit: the leader's commit index
-    :param match: extension [1]: how far the leader believes the receiver's log to be durable; a
+    :param match: extension [R1]: how far the leader believes the receiver's log to be durable; a
         receiver whose log ends before it has lost data
     """
 
@@ -59,7 +59,7 @@ class Heartbeat(_Message, frozen=True):
     """Leader to everybody: keeps leases and confirms reads (extension: apart from appends).
 
     :param commit: the leader's commit index, capped at ``match``
-    :param match: as in AppendEntries [1]
+    :param match: as in AppendEntries [R1]
     :param round: names the round within the term, counted from 1, so that an answer confirms
         exactly the reads that were registered before the round was sent
     """
@@ -72,7 +72,7 @@ class Heartbeat(_Message, frozen=True):
 class HeartbeatResponse(_Message, frozen=True):
     """Answer to Heartbeat; says who leads, promises nothing about the disk.
 
-    :param full: extension [6]: the sender has no room for entries, so it is of no use for commits
+    :param full: extension [R6]: the sender has no room for entries, so it is of no use for commits
     """
 
     round: int
@@ -84,7 +84,7 @@ class PreVote(_Message, frozen=True):
 
     :param last: the candidate's last entry
     :param transfer: the leader asked for this campaign, so leases do not stand in its way
-    :param commit: extension [2]: the sender's last entry known to be committed. All four messages of
+    :param commit: extension [R2]: the sender's last entry known to be committed. All four messages of
         an election carry it; see :func:`raftdb.raft.voter.learn_commit`
     """
 

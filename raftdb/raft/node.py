@@ -41,7 +41,7 @@ class RawNode:
     :param storage: what is durable
     :param applied: where the restored state machine stands: at the newest snapshot, or before it;
         then the first :class:`~raftdb.raft.ready.Applicable` hands that snapshot out
-    :raises DataLost: if what was durable contradicts itself [1]
+    :raises DataLost: if what was durable contradicts itself [R1]
     """
 
     def __init__(self, config: Config, storage: LogReader, *, applied: int = 0) -> None:
@@ -54,7 +54,7 @@ class RawNode:
         """Let time pass.
 
         :param elapsed: ticks since the last call, 1 or more. A leader counts all of them, a
-            follower one [13].
+            follower one [R13].
         """
         step.tick(self.state, elapsed)
 
@@ -66,7 +66,7 @@ class RawNode:
         """Take in a message from another member.
 
         :raises RemoteProtocolError: for what no correct node sends: drop it, nothing has changed
-        :raises DataLost: if this node has lost what it acknowledged: stop it [1]
+        :raises DataLost: if this node has lost what it acknowledged: stop it [R1]
         """
         step.step(self.state, message)
 
@@ -121,7 +121,7 @@ class RawNode:
         transfer.begin(self.state, to)
 
     def forget_leader(self) -> None:
-        """Drop the own lease on own evidence that the leader is dead [10].
+        """Drop the own lease on own evidence that the leader is dead [R10].
 
         This node then grants votes and, if asked to campaign, is not stopped by its own lease. A
         leader that lives after all is followed again with its next message.
@@ -133,7 +133,7 @@ class RawNode:
         leader.report_unreachable(self.state, peer)
 
     def report_full(self, full: bool) -> None:
-        """Note whether appends have been dropped for lack of room, for an election timeout [6].
+        """Note whether appends have been dropped for lack of room, for an election timeout [R6].
 
         The leader hears of it with the next heartbeat's answer, and may hand over to somebody who
         reaches more members that store.
@@ -244,7 +244,7 @@ class RawNode:
             raise LocalProtocolError("a Ready is outstanding; advance it first")
         hard_state = None
         if self._must_save():
-            # With the commit, whenever there are entries [2]; all of it is in this batch or before.
+            # With the commit, whenever there are entries [R2]; all of it is in this batch or before.
             hard_state = HardState(state.term, state.vote, state.log.committed)
         ready = Ready(
             hard_state=hard_state,
@@ -352,7 +352,7 @@ class RawNode:
 
     @property
     def save_overdue(self) -> bool:
-        """Whether a Ready is outstanding for longer than an election timeout [6]."""
+        """Whether a Ready is outstanding for longer than an election timeout [R6]."""
         return self.state.save_overdue
 
     def status(self) -> Status:

@@ -84,9 +84,9 @@ class Progress:
     :param state: how to send
     :param pending_snapshot: the index of the snapshot under way. Invariant: 0 unless SNAPSHOT
     :param recent_active: whether anything was heard from it since CheckQuorum last looked
-    :param full: whether it said that it has no room for entries [6]
-    :param stuck: whether a snapshot did not arrive there, and nothing since [6]
-    :param gained: whether anything was learned of its log since entries got to a quorum last [6]
+    :param full: whether it said that it has no room for entries [R6]
+    :param stuck: whether a snapshot did not arrive there, and nothing since [R6]
+    :param gained: whether anything was learned of its log since entries got to a quorum last [R6]
     :param msg_app_flow_paused: no append before an answer, or before a heartbeat's answer shows
         that the member lives and that the append was probably lost
     :param sent_commit: how far the member will have committed if nothing sent was lost.
@@ -119,7 +119,7 @@ class Progress:
         return self.msg_app_flow_paused or self.state is ProgressState.SNAPSHOT
 
     def is_reached(self, last_index: int) -> bool:
-        """Whether entries get to it, as far as is known: they do, or there is none to send [6].
+        """Whether entries get to it, as far as is known: they do, or there is none to send [R6].
 
         One without room has been reached, and says so. A snapshot may take its time, the first time.
         """
@@ -132,7 +132,7 @@ class Progress:
 
     @property
     def stores(self) -> bool:
-        """Whether nothing is known that keeps it from storing entries [6]."""
+        """Whether nothing is known that keeps it from storing entries [R6]."""
         return not (self.full or self.stuck)
 
     # -- transitions between the states --

@@ -28,7 +28,7 @@ class Ready(msgspec.Struct, frozen=True):
     """One batch for the disk, all or nothing, and what may be said once it is durable.
 
     At most one is outstanding. ``hard_state`` is set whenever ``entries`` or ``snapshot`` is, so
-    that a batch with entries carries the commit index with it [2].
+    that a batch with entries carries the commit index with it [R2].
 
     :param hard_state: to be made durable, or None where nothing but messages waits
     :param entries: to be stored; the first may lie at or below the last index of the log, which is

@@ -2,7 +2,7 @@
 
 What the next configuration *is* belongs to :mod:`~raftdb.raft.confchange`. Changes take effect when
 they are applied, as in etcd, not when they are appended, as in the paper; the guards here and in
-:func:`raftdb.raft.candidate.obstacle` are the price [2].
+:func:`raftdb.raft.candidate.obstacle` are the price [R2].
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def changing(state: State) -> bool:
 
 
 def up_to_unsaved_change(state: State, page: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Cut a page before a change whose commit is not durable; the next Ready saves it [2]."""
+    """Cut a page before a change whose commit is not durable; the next Ready saves it [R2]."""
     for place, entry in enumerate(page):
         if entry.change is not None and entry.index > state.durable.commit:
             state.change_awaits_save = entry.index

@@ -85,7 +85,7 @@ def begin_round(state: State) -> None:
     number = state.reads.begin_round(committed if state.own_term_committed else None)
     state.heartbeat_elapsed = 0
     for member, progress in state.peers:
-        # A heartbeat may overtake appends: it must not commit what has not arrived [1].
+        # A heartbeat may overtake appends: it must not commit what has not arrived [R1].
         state.send(
             Heartbeat(
                 sender=state.id,

@@ -38,7 +38,7 @@ from raftdb.raft.types import (
 )
 
 PERSISTED = (AppendEntriesResponse, RequestVote, RequestVoteResponse, PreVoteResponse)
-"""What promises something, or asks others to rest a promise on it, leaves only after the save [7].
+"""What promises something, or asks others to rest a promise on it, leaves only after the save [R7].
 
 (f) Only votes and append acknowledgements carry promises: a heartbeat's answer may leave before a
 mere new term is durable.
@@ -55,7 +55,7 @@ class State:
 
     Invariants: :mod:`raftdb.raft.invariants` states them.
 
-    :raises DataLost: if what was durable contradicts itself [1]
+    :raises DataLost: if what was durable contradicts itself [R1]
     """
 
     # volatile on all servers
@@ -65,9 +65,9 @@ class State:
     repeat_in: int
     # volatile on leaders; the tracker holds nextIndex and matchIndex
     term_start: int
-    """The index of the entry that opened this leader's term; nothing counts before it [12]."""
+    """The index of the entry that opened this leader's term; nothing counts before it [R12]."""
     pending_conf_index: int
-    """A change may be proposed once this is applied: they go one at a time [2]."""
+    """A change may be proposed once this is applied: they go one at a time [R2]."""
     uncommitted_bytes: int
     retires_at: int
     """A removed leader goes on until this index is committed without it; 0 for not removed."""
@@ -98,16 +98,16 @@ class State:
         # volatile on all servers
         self.role = Role.FOLLOWER
         self.yielded_to: dict[MemberID, None] = {}
-        """To whom this pre-candidate has yielded since it last had a leader [10]."""
+        """To whom this pre-candidate has yielded since it last had a leader [R10]."""
         self.holds_precedence = True
-        """Whether this pre-candidate is silent towards lesser ones [10]."""
+        """Whether this pre-candidate is silent towards lesser ones [R10]."""
         self.tracker = Tracker(
             inflight_messages_max=config.inflight_messages_max,
             inflight_bytes_max=config.inflight_bytes_max,
         )
         self.tracker.adopt(confchange.check(conf_state), next_index=1)
         self._reset(self.term)
-        self.full = False  # whether the own disk has no room for what the leader sends [6]
+        self.full = False  # whether the own disk has no room for what the leader sends [R6]
         self.handover_pause = self.handover_wait = 0  # see transfer.watch_room
         self.reach_patience = 0  # see transfer.watch_reach
         self.gave_way_at = -1
@@ -124,7 +124,7 @@ class State:
         self.read_counter = 0
         self.read_states: list[ReadState] = []
         self.change_awaits_save = 0
-        """A committed change at this index is applied once its commit is durable [2]."""
+        """A committed change at this index is applied once its commit is durable [R2]."""
         self.handed_out_changes: deque[ConfChange] = deque()
         """Changes whose entries count as applied and whose effect the caller still owes."""
         self.installing: SnapshotMetadata | None = None
@@ -184,12 +184,12 @@ class State:
 
     @property
     def save_overdue(self) -> bool:
-        """Whether the disk has not answered for longer than an election timeout [6]."""
+        """Whether the disk has not answered for longer than an election timeout [R6]."""
         return self.save_elapsed > self.config.election_ticks
 
     @property
     def waits_for_commit_save(self) -> bool:
-        """Whether the next entry to apply is a change whose commit is not durable yet [2].
+        """Whether the next entry to apply is a change whose commit is not durable yet [R2].
 
         1. {A,B}; the leader B removes A: committed, applied, answered. The operator destroys A. 2. B
         crashes and comes back; that the change was committed was never saved. 3. B has {A,B} in force
@@ -199,7 +199,7 @@ class State:
 
     @property
     def snapshot_pending(self) -> bool:
-        """Whether the state machine has still to load a snapshot that replaced the log [7d]."""
+        """Whether the state machine has still to load a snapshot that replaced the log [R7d]."""
         return bool(self.log.unstable_snapshot or self.log.restoring)
 
     def require_leader(self) -> None:
@@ -217,7 +217,7 @@ class State:
     # -- what leaves --
 
     def send(self, message: Message) -> None:
-        """Put a message into the output that waits for what it must wait for [7]."""
+        """Put a message into the output that waits for what it must wait for [R7]."""
         assert message.receiver != self.id, "a node does not write to itself"
         if isinstance(message, PERSISTED):
             self.persisted_messages.append(message)
@@ -229,7 +229,7 @@ class State:
         self.config.trace(event, {"id": self.id, "term": self.term, **fields})
 
     def next_read(self) -> ReadID:
-        """Name a read request; the boot nonce keeps names apart across restarts [12]."""
+        """Name a read request; the boot nonce keeps names apart across restarts [R12]."""
         self.read_counter += 1
         return ReadID(self.id, self.config.boot, self.read_counter)
 
@@ -274,7 +274,7 @@ class State:
     def become_leader(self) -> None:
         """Lead the term this candidate was elected for.
 
-        Invariant: nobody leads a term before it and its own vote are durable, also alone [7a].
+        Invariant: nobody leads a term before it and its own vote are durable, also alone [R7a].
         1. A alone in its cluster leads term 3 before that is saved, and answers a write. 2. It
         crashes, restarts in term 2 and leads 3 again: two leaders of one term.
         """
@@ -283,7 +283,7 @@ class State:
         self._reset(self.term)
         self.role = Role.LEADER
         self.leader = self.id
-        own = self.tracker.progress[self.id]  # its match moves with the next save [7b]
+        own = self.tracker.progress[self.id]  # its match moves with the next save [R7b]
         own.become_replicate()
         own.recent_active = own.gained = True  # for good: CheckQuorum resets the others alone
         self.trace("leader")
@@ -315,7 +315,7 @@ class State:
         self.election_timeout = self.config.rng.randrange(ticks, 2 * ticks)
 
     def draw_repetition(self) -> None:
-        """Draw when an unanswered pre-vote is repeated: every heartbeat, with jitter [10]."""
+        """Draw when an unanswered pre-vote is repeated: every heartbeat, with jitter [R10]."""
         ticks = self.config.heartbeat_ticks
         self.repeat_in = self.config.rng.randrange(ticks, 2 * ticks)
 

@@ -28,7 +28,7 @@ def step(state: State, message: Message) -> None:
     """Take in one message.
 
     :raises RemoteProtocolError: for what no correct node sends; nothing has changed
-    :raises DataLost: if this node has lost what it acknowledged; it must stop [1]
+    :raises DataLost: if this node has lost what it acknowledged; it must stop [R1]
     """
     guard.check(message, state.id)
     if isinstance(message, PreVote | PreVoteResponse | RequestVote | RequestVoteResponse):
@@ -144,7 +144,7 @@ def _to_leader(
 
 
 def tick(state: State, elapsed: int) -> None:
-    """Let ``elapsed`` ticks pass; only a leader's CheckQuorum and heartbeat count all of them [13].
+    """Let ``elapsed`` ticks pass; only a leader's CheckQuorum and heartbeat count all of them [R13].
 
     :param elapsed: 1 or more
     """

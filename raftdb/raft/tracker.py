@@ -30,7 +30,7 @@ class Tracker:
     """The configuration, and what is known about each member in it.
 
     Invariant: the keys of ``progress`` are ``conf_state.members``, in that (sorted) order, so that
-    iterating over it is the same in every process [26].
+    iterating over it is the same in every process [R26].
 
     :param inflight_messages_max: unanswered appends per member
     :param inflight_bytes_max: their bytes per member
@@ -118,7 +118,7 @@ class Tracker:
         return self._is_quorum(lambda progress: progress.recent_active)
 
     def quorum_stores(self) -> bool:
-        """Whether a quorum was heard from that can store entries [6]."""
+        """Whether a quorum was heard from that can store entries [R6]."""
         return self._is_quorum(lambda progress: progress.recent_active and progress.stores)
 
     def quorum_might_store(self) -> bool:
@@ -126,7 +126,7 @@ class Tracker:
         return self._is_quorum(lambda progress: progress.stores or not progress.recent_active)
 
     def quorum_reached(self, last_index: int) -> bool:
-        """Whether a quorum was heard from that entries get to [6]."""
+        """Whether a quorum was heard from that entries get to [R6]."""
         return self._is_quorum(
             lambda progress: progress.recent_active and progress.is_reached(last_index)
         )

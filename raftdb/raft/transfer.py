@@ -1,4 +1,4 @@
-"""Giving leadership away: on request (Thesis §3.10), and to who can commit when this one cannot [6].
+"""Giving leadership away: on request (Thesis §3.10), and to who can commit when this one cannot [R6].
 
 1. The own disk hangs: :func:`watch_disk`. 2. The others' disks are full: :func:`watch_room`. 3. The
 own entries reach no quorum: :func:`watch_reach`.
@@ -74,7 +74,7 @@ def tick(state: State, elapsed: int) -> None:
 
 
 def watch_disk(state: State) -> None:
-    """Give leadership away when the own disk hangs, else step down [6].
+    """Give leadership away when the own disk hangs, else step down [R6].
 
     1. The leader's fsync hangs. 2. Its heartbeats do not wait for a disk, so nobody campaigns; its
     followers' disks commit without it, but it can apply nothing and answer nobody. 3. So it reigns
@@ -94,7 +94,7 @@ def watch_disk(state: State) -> None:
 
 
 def watch_room(state: State) -> None:
-    """Hand over where members without room keep this leader in office, and others might commit [6].
+    """Hand over where members without room keep this leader in office, and others might commit [R6].
 
     1. Five voters; the leader A reaches B and C alone; C's disk is full. 2. B and C answer A's
     heartbeats, so CheckQuorum lets it lead; but C stores nothing, so A commits nothing. 3. B, D and
@@ -129,7 +129,7 @@ def watch_room(state: State) -> None:
 
 
 def watch_reach(state: State) -> None:
-    """Step down where entries reach no quorum although heartbeats do [6].
+    """Step down where entries reach no quorum although heartbeats do [R6].
 
     1. The leader's host has a wrong MTU: small frames leave it, large ones are lost. 2. Heartbeats
     are small, so CheckQuorum lets it lead, and the others ignore every campaign; but the first large

@@ -176,7 +176,7 @@ class SnapshotMetadata(msgspec.Struct, frozen=True):
 
 
 class ReadID(NamedTuple):
-    """The name of one linearizable read request; it never repeats, not even after a restart [12].
+    """The name of one linearizable read request; it never repeats, not even after a restart [R12].
 
     :param requester: who asked
     :param boot: the requester's boot nonce, ``0 <= boot < 2**64``

@@ -15,7 +15,7 @@ from raftdb.raft.types import EntryID, Role
 def ignores(state: State, message: PreVote | RequestVote) -> bool:
     """Whether a campaign is met with silence, its term included: a leader is thought to live.
 
-    Silence rather than a refusal, so that the pre-candidate goes on asking [10]. A campaign that the
+    Silence rather than a refusal, so that the pre-candidate goes on asking [R10]. A campaign that the
     leader itself asked for is heard always (Thesis §3.10).
     """
     if message.transfer or not state.config.check_quorum:
@@ -24,7 +24,7 @@ def ignores(state: State, message: PreVote | RequestVote) -> bool:
 
 
 def learn_commit(state: State, commit: EntryID) -> None:
-    """Take a commit index from a message of an election, if the log has that entry [2].
+    """Take a commit index from a message of an election, if the log has that entry [R2].
 
     What is committed is so for everybody, whoever says it; by Log Matching the prefix is the same.
     (raft-rs does it, too; etcd and the paper do not.)
@@ -58,7 +58,7 @@ def answer(state: State, message: PreVote | RequestVote) -> None:
 
 
 def _answer_pre_vote(state: State, message: PreVote | RequestVote) -> None:
-    """Grant a pre-vote; between two pre-candidates of one term the lesser yields [10].
+    """Grant a pre-vote; between two pre-candidates of one term the lesser yields [R10].
 
     1. The leader of three dies and both others notice at once. 2. Each grants the other its pre-vote.
     3. Each votes for itself in the same term, and both wait for another election timeout.

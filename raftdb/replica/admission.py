@@ -1,4 +1,4 @@
-"""Log space: what is taken in only if it surely can be kept [18], and dropped again some day.
+"""Log space: what is taken in only if it surely can be kept [R18], and dropped again some day.
 
 A write is refused before it gets an index or not at all: once it has one, a full disk could neither
 keep nor refuse it, and its outcome would be unknown. A follower drops an append it has no room for,
@@ -81,7 +81,7 @@ class Admission:
         return True
 
     def full(self, now_s: float) -> bool:
-        """Say whether appends have been dropped for too long, and still would be [6].
+        """Say whether appends have been dropped for too long, and still would be [R6].
 
         The patience is for bursts: reserved space is made a little later than it is used up.
         """

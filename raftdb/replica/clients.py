@@ -16,7 +16,7 @@ class Clients:
     """The proposals, reads and transfers that are waited for.
 
     :param read_index: asks for one linearizable read
-    :param options: how many may wait at the same time [30], and the granularity of deadlines
+    :param options: how many may wait at the same time [R30], and the granularity of deadlines
     :param patience_s: after which a lost read is asked again
     """
 

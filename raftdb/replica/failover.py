@@ -1,4 +1,4 @@
-"""Fast failover [10]: a leader whose process is gone is replaced in milliseconds.
+"""Fast failover [R10]: a leader whose process is gone is replaced in milliseconds.
 
 The evidence is one's own and strong: the connection from the leader ended *and* its address refuses
 a new one at once. A time-out or a successful redial proves nothing, and a peer's word never does:

@@ -1,6 +1,6 @@
 """How fresh is what this node knows: the leader's rounds by sending time, the last leader contact.
 
-A leader that answers from its own store without a round promises at most T of staleness [13]. T
+A leader that answers from its own store without a round promises at most T of staleness [R13]. T
 counts from when the acknowledged round was *sent*, not from when the answers came: a follower may
 have answered, voted for somebody else, and seen newer writes acknowledged while its answer was
 still under way.
@@ -122,7 +122,7 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether this is a leader whose own state is, at this instant, at most T old [13].
+        """Whether this is a leader whose own state is, at this instant, at most T old [R13].
 
         It has applied an entry of its term, and a quorum has answered a round that was sent at most
         T ago, by both clocks read now.

@@ -15,7 +15,7 @@ class ReplicaOptions:
 
     :param tick_s: the length of one of the core's ticks, ``0 < tick_s``
     :param waiting_max: proposals and reads that may wait at the same time; beyond it they are
-        refused with :class:`~raftdb.errors.Overloaded` [30]
+        refused with :class:`~raftdb.errors.Overloaded` [R30]
     :param snapshot_entries: applied since the newest snapshot, after which the next one is taken
     :param snapshot_bytes: of applied entries, after which the next snapshot is taken, whatever
         their number

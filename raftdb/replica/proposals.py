@@ -1,6 +1,6 @@
 """This node's own proposals: each waits under its index for what is applied there.
 
-A proposal ends in one of three ways [28]: with its result, when its entry is applied; as *not
+A proposal ends in one of three ways [R28]: with its result, when its entry is applied; as *not
 applied* (:class:`~raftdb.errors.ProposalDropped`), when its index is applied with another term;
 as *unknown*, only at its deadline, at the node's end, or when a snapshot jumps over its index. A
 change of leadership decides nothing: an entry of a deposed leader may still be committed by a later

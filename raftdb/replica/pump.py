@@ -4,7 +4,7 @@ Every input wakes the pump, and at most one turn is scheduled. A turn sends what
 begins the save of what must become durable, unless one is under way, and applies one page of what
 may be applied while the disk works: what arrives meanwhile forms the next batch. The ``await`` of
 the save is the only suspension on the way of a write. Applying waits for no save: what is committed
-and durable here is applied while the next batch, or anybody else's disk, is still at work [14].
+and durable here is applied while the next batch, or anybody else's disk, is still at work [R14].
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Pump:
             self._reads.ask(self._clock.seconds())
             messages = self._node.take_messages(news=self._news_due)
             self._news_due = False
-            # Stamped before it is sent: a stamp later than the sending would stretch a lease [13].
+            # Stamped before it is sent: a stamp later than the sending would stretch a lease [R13].
             self._lease.sending()
             if messages:
                 self._transport.send(messages)

@@ -284,7 +284,7 @@ class Replica:
         self._input(lambda: self._node.report_snapshot(peer, ok))
 
     def link_lost(self, member: MemberID, refused: bool) -> None:
-        """Take note that the connection from ``member`` ended, and how a redial went [10]."""
+        """Take note that the connection from ``member`` ended, and how a redial went [R10]."""
         self._input(lambda: self._failover.link_lost(member, refused=refused))
 
     def forget_leader(self) -> None:
@@ -379,7 +379,7 @@ class Replica:
         return self._admission.short_of_room
 
     def lease_fresh(self) -> bool:
-        """Say whether the own state is, at this instant, at most T older than the newest [13]."""
+        """Say whether the own state is, at this instant, at most T older than the newest [R13]."""
         return self._pump.running and self._lease.fresh
 
     def status(self) -> ReplicaStatus:

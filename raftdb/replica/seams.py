@@ -68,7 +68,7 @@ class Storage(Protocol):
         """What the entries kept in the log count together."""
 
     def admits(self, bytes_count: int) -> bool:
-        """Whether the log has reserved room for so much more in the next batch [18].
+        """Whether the log has reserved room for so much more in the next batch [R18].
 
         :param bytes_count: the sizes of all entries not yet given to :meth:`save`, of those that an
             append or a proposal would add included; votes have room of their own

@@ -2,7 +2,7 @@
 
 One call is outstanding at a time and the next one is set from now on, never from when this one
 should have come: after a pause a follower so gets one tick in a turn, and what its leader sent in
-the meantime is read before the next [13]. The number of ticks that really passed goes along, for a
+the meantime is read before the next [R13]. The number of ticks that really passed goes along, for a
 leader must count all of them.
 """
 

@@ -4,7 +4,7 @@
 state hash (16). The parts' sections follow in the order of :mod:`raftdb.state.registry`.
 
 Whatever the next command's outcome may depend on has to be in here: what a snapshot leaves out
-differs from then on between the node that took it and the one that loaded it [9].
+differs from then on between the node that took it and the one that loaded it [R9].
 """
 
 from __future__ import annotations

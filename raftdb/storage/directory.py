@@ -206,7 +206,7 @@ class DataDirectory:
         entropy: Callable[[int], bytes],
     ) -> DurableStorage:
         files, owner = self._files, identity.owner
-        # The identity, too, may be in the page cache alone [4]: 1. the process that made the directory
+        # The identity, too, may be in the page cache alone [R4]: 1. the process that made the directory
         # is killed between rename and fsync; 2. the next one finds the identity, votes and
         # acknowledges; 3. the power fails, and the log it rests on is nobody's.
         files.fsync_dir(self.path)
@@ -334,7 +334,7 @@ def _make_directories(files: FileSystem, path: str) -> None:
 
 
 def _sync_above(files: FileSystem, path: str) -> None:
-    """Make durable again that a directory is where it is [4]: who made it may have died before that.
+    """Make durable again that a directory is where it is [R4]: who made it may have died before that.
 
     All the way up, for nobody knows from where on it was made. What may not be read is somebody
     else's, and was not made here.

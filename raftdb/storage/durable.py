@@ -102,7 +102,7 @@ class DurableStorage:
         return self._log_bytes
 
     def admits(self, bytes_count: int) -> bool:
-        """Whether so much more, in one batch, fits into log space already reserved [18].
+        """Whether so much more, in one batch, fits into log space already reserved [R18].
 
         :param bytes_count: the sizes of all entries that were not given to :meth:`save` yet, the
             one in question included

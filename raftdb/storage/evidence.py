@@ -2,7 +2,7 @@
 
 The log's own checksums find whatever is damaged or missing *between* two of its batches. They cannot
 find that its end is missing: a log without its last segment is a whole log of earlier. Other files
-remember more of it [26]:
+remember more of it [R26]:
 
 - The *mark*, an empty file whose name is the number of the last segment that was begun.
 - A snapshot of this node's own state: what it holds was in the log when it was taken, and committed,

@@ -2,7 +2,7 @@
 
 Spare segments, snapshots and deletions are not acknowledged to anybody, so their failures could be
 forgotten. But after a failed sync nobody knows what the disk holds, whichever file it was of, and a
-second one that succeeds proves nothing [9]. So it ends the process, like a failed save.
+second one that succeeds proves nothing [R9]. So it ends the process, like a failed save.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A directory without it is empty, whatever else is in it: a start that was interrupted. The
 incarnation in it is made together with the directory and never again, so that a wiped disk comes
-back as a new member and never as the old one, whose votes it has forgotten [1].
+back as a new member and never as the old one, whose votes it has forgotten [R1].
 """
 
 from __future__ import annotations

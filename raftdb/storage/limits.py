@@ -16,7 +16,7 @@ class StorageLimits(NamedTuple):
     """What bounds the files.
 
     :param segment_bytes: of one log segment; a batch that is larger gets a segment of its own size
-    :param spare_segments: zero-filled ahead of need; a write is admitted only against them [18]
+    :param spare_segments: zero-filled ahead of need; a write is admitted only against them [R18]
     :param reserve_bytes: of log space kept back for votes and terms when writes are refused
     :param free_bytes_min: of the file system, left free by the spare segments
     :param snapshots_kept: complete snapshots, the log reaches back to the oldest of them

@@ -2,7 +2,7 @@
 
 Segments are read in order; all but the last one must be whole to their last byte. In the last one a
 torn tail is cut, by the rule in :mod:`raftdb.storage.tail`. Then the valid part of the last segment
-is copied into a new file, which is synced and takes the old one's name, before the node speaks [4]:
+is copied into a new file, which is synced and takes the old one's name, before the node speaks [R4]:
 
 1. the process writes a batch and the fsync fails, so it ends without acknowledging anything;
 2. the kernel keeps the batch in its page cache, marked clean, though the disk does not have it;
@@ -148,7 +148,7 @@ def read_log(files: FileSystem, directory: str, owner: Owner) -> ReadLog:
 def rewrite_log(
     files: FileSystem, directory: str, log: ReadLog, limits: StorageLimits
 ) -> Recovered:
-    """Copy the valid part of the last segment into a new file that takes its place [4].
+    """Copy the valid part of the last segment into a new file that takes its place [R4].
 
     Where there is no room for it the copy is made of a spare, and the room that the old file leaves
     behind is reserved again for the next start.

@@ -87,7 +87,7 @@ class Replay:
         )
 
     def _install(self, last: EntryID) -> None:
-        """Replace the log by a snapshot; its tail survives only if it is of the same history [23].
+        """Replace the log by a snapshot; its tail survives only if it is of the same history [R23].
 
         Why, though the log was dropped when it was installed: 1. a follower holds (2,1) to (2,9),
         the last four never committed; 2. it installs a snapshot that ends at (3,5); 3. it crashes

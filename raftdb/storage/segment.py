@@ -2,7 +2,7 @@
 
 A segment is a file of fixed length: a header of 4,096 bytes, then batches, then zeros. The header
 names whose log it is, continues the chain of digests of the segment before, and repeats the hard
-state: without it the term and the vote would vanish with the segments that compaction deletes [3].
+state: without it the term and the vote would vanish with the segments that compaction deletes [R3].
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def make_spare(
 ) -> Spare:
     """Make a spare segment, if the file system keeps its free bytes.
 
-    It gets its name when all of it is durable, so that the next start may take it over [4].
+    It gets its name when all of it is durable, so that the next start may take it over [R4].
 
     :param number: of the spare, 1 or more
     :param free_bytes_min: of the file system, left free by it

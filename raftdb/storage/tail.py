@@ -7,7 +7,7 @@ A save writes one batch into zeros and syncs it before the next batch is begun. 
   it was filled with. (Where a write is cut inside a sector, what is there is a prefix.)
 
 To cut a durable batch is to lose acknowledged data in silence; to refuse a torn one is to make an
-operator wipe a healthy node. Hence the rule [5]: a bad batch is a torn tail only if **nothing was
+operator wipe a healthy node. Hence the rule [R5]: a bad batch is a torn tail only if **nothing was
 written after it and missing writes explain it**; everything else refuses to start.
 
 *Nothing was written after it*: batch N + 1 is begun only after N is durable, so any genuine header
@@ -34,7 +34,7 @@ After a closing batch nothing is written before recovery has made a new file, so
 
 What this cannot see: a durable, acknowledged last batch of which the disk returns whole sectors as
 zeros. One node alone cannot tell that from a torn write; the cluster does, because the leader
-tells each follower how much it has acknowledged [1].
+tells each follower how much it has acknowledged [R1].
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Wal:
         return len(self._spares)
 
     def has_room(self, payload_bytes: int) -> bool:
-        """Tell whether a batch of this size fits into reserved space, votes aside [18].
+        """Tell whether a batch of this size fits into reserved space, votes aside [R18].
 
         Where there is no room for more spares, the last one is not for writing: the next start
         needs it, to rewrite the segment that is the last one then.

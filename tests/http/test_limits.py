@@ -528,7 +528,7 @@ class TestMalformed:
 
 
 class TestTheLimitsThemselves:
-    """They nest [30]."""
+    """They nest [R30]."""
 
     @pytest.mark.parametrize(
         "wrong", [{"body_bytes_max": 0}, {"key_bytes_max": 2**30}, {"held_bytes_max": 1000}]

@@ -122,7 +122,7 @@ class TestANameWithSeveralAddresses:
 
 
 class TestARefusal:
-    """Evidence that nobody listens there any more [10]."""
+    """Evidence that nobody listens there any more [R10]."""
 
     def test_takes_all_addresses(self) -> None:
         """Each of them refuses."""

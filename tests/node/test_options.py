@@ -171,7 +171,7 @@ class TestComplaints:
 
 
 class TestNesting:
-    """What is inside one limit fits the next [30]."""
+    """What is inside one limit fits the next [R30]."""
 
     @pytest.mark.parametrize("segment_bytes", ["262144", "1048576", "16777216"])
     def test_a_full_append_fits_an_empty_segment(self, segment_bytes: str) -> None:

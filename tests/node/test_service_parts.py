@@ -235,7 +235,7 @@ class TestAdmission:
         assert log.initial_state()[0].commit == 2
 
     def test_a_cluster_that_knows_the_name_forbids_it(self) -> None:
-        """Its disk was wiped; a second cluster would answer with nothing [15]."""
+        """Its disk was wiped; a second cluster would answer with nothing [R15]."""
         clock, admission, data = self.admission(OneAnswer())
         errors: list[BaseException | None] = []
         founded = Deferred.fromCoroutine(admission.found(data, A))

@@ -195,7 +195,7 @@ class TestBig:
 
 
 class TestLimits:
-    """The limits nest [30]."""
+    """The limits nest [R30]."""
 
     @pytest.mark.parametrize(
         "wrong",

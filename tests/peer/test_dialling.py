@@ -100,7 +100,7 @@ class TestThePace:
 
 
 class TestEvidence:
-    """What a redial says of a process [10]."""
+    """What a redial says of a process [R10]."""
 
     def test_of_a_machine_that_is_silent_comes_after_two_redials(self, town: Town) -> None:
         """And says nothing; that its address refuses later is told no more.

@@ -42,7 +42,7 @@ class TestAccepting:
         }
 
     def test_the_highest_common_protocol_is_chosen(self, town: Town, call: Call) -> None:
-        """A later program offers a range; the highest of both is spoken [25]."""
+        """A later program offers a range; the highest of both is spoken [R25]."""
         town.build("a")
         assert call("a").hello(protocol_max=b"9")[b"protocol"] == b"1"
 
@@ -111,7 +111,7 @@ class TestRefusing:
             assert a.transport.is_connected(X) is (refused is None)
 
     def test_a_node_without_a_cluster_hears_and_refuses(self, town: Town, call: Call) -> None:
-        """Before it bootstraps it learns that others believe it to be a member [15]."""
+        """Before it bootstraps it learns that others believe it to be a member [R15]."""
         a = town.build("a", cluster=None)
         assert call("a").hello()[b"refused"] == b"wrong-cluster"
         facts, refusal = a.hellos[0]
@@ -126,7 +126,7 @@ class TestRefusing:
         assert b"refused" not in call("a").hello()
 
     def test_a_removed_member_is_told(self, town: Town) -> None:
-        """It dials, is refused, and learns why [11]."""
+        """It dials, is refused, and learns why [R11]."""
         a, b = town.meet("a", "b")
         a.removed.add(b.member)
         a.transport.update_peers({})
@@ -174,7 +174,7 @@ class TestRefusing:
 
 
 class TestDuplicates:
-    """One (id, incarnation) with two live boot nonces is a copied directory [29]."""
+    """One (id, incarnation) with two live boot nonces is a copied directory [R29]."""
 
     def test_the_newer_of_two_live_processes_is_refused_and_alarmed(
         self, town: Town, logged: list[LogEvent]

@@ -75,7 +75,7 @@ class TestDelivery:
         assert len(b.delivered) == 1
 
     def test_nobody_there_is_reported_once_a_turn(self, town: Town) -> None:
-        """Dropped messages are reported unreachable [16], after send() has returned."""
+        """Dropped messages are reported unreachable [R16], after send() has returned."""
         a = town.build("a")
         ghost = MemberID("ghost", 1)
         message = town.heartbeat(a, a)
@@ -91,7 +91,7 @@ class TestRouting:
     def test_a_peer_that_cannot_be_dialled_is_answered_on_its_own_connection(
         self, town: Town
     ) -> None:
-        """A member we do not know reaches us and is answered [11]."""
+        """A member we do not know reaches us and is answered [R11]."""
         a, b = town.build("a"), town.build("b")
         a.transport.update_peers({b.member: "b:1"})
         town.run(0.05)
@@ -134,7 +134,7 @@ class TestRouting:
 
 
 class TestBoundedOutboxes:
-    """A transport that asks to pause gets no more, and what waits has a limit [16]."""
+    """A transport that asks to pause gets no more, and what waits has a limit [R16]."""
 
     def test_a_slow_peer_costs_bounded_memory(self, town: Town) -> None:
         """Beyond the limit messages are dropped and reported; the rest arrives later."""
@@ -165,7 +165,7 @@ class TestLosingAndFinding:
     """Connections end and come back."""
 
     def test_a_killed_peer_is_refused_at_once(self, town: Town) -> None:
-        """The connection ends, the redial is refused: evidence for fast failover [10]."""
+        """The connection ends, the redial is refused: evidence for fast failover [R10]."""
         a, b = town.meet("a", "b")
         town.wires.kill("b")
         town.run(0.01)
@@ -210,7 +210,7 @@ class TestLosingAndFinding:
         assert [refused for _, refused in a.links_lost] == [False]
 
     def test_a_healed_partition_is_found_within_a_timeout_and_a_heartbeat(self, town: Town) -> None:
-        """No back-off grows beyond a heartbeat [17], so reconnecting costs no election."""
+        """No back-off grows beyond a heartbeat [R17], so reconnecting costs no election."""
         a, b = town.meet("a", "b")
         town.wires.part("a", "b")
         town.run(20)

@@ -174,7 +174,7 @@ class TestTransition:
 
 
 class TestIncarnations:
-    """A wiped disk comes back as another member [1]."""
+    """A wiped disk comes back as another member [R1]."""
 
     def test_the_new_replaces_the_old_as_a_learner_in_one_change(self) -> None:
         """It votes only once it has caught up."""

@@ -48,7 +48,7 @@ def _leader(network: Network, name: str) -> object:
 
 
 class TestCommitFromElections:
-    """Election messages carry a commit index that everybody may believe [2]."""
+    """Election messages carry a commit index that everybody may believe [R2]."""
 
     def test_a_follower_learns_it_and_goes_on_following(self) -> None:
         """Also where the news is a change that it has still to apply."""

@@ -60,7 +60,7 @@ def _append(term: int, previous: EntryID, *entries: Entry, **more: int) -> Appen
 
 
 class TestLostData:
-    """[1] A node that lost what it acknowledged stops itself."""
+    """[R1] A node that lost what it acknowledged stops itself."""
 
     @pytest.mark.parametrize("kind", [AppendEntries, Heartbeat])
     def test_a_match_beyond_the_log_stops_the_node(self, kind: type[Message]) -> None:
@@ -123,7 +123,7 @@ class TestLostData:
 
 
 class TestSlowDisk:
-    """[6] A leader whose save hangs for longer than an election timeout gives way."""
+    """[R6] A leader whose save hangs for longer than an election timeout gives way."""
 
     @staticmethod
     def _hung(size: int = 3) -> Network:
@@ -263,7 +263,7 @@ class TestQuarantine:
 
 
 class TestFullDisks:
-    """[6] Members that cannot store keep nobody in office while others might commit."""
+    """[R6] Members that cannot store keep nobody in office while others might commit."""
 
     @staticmethod
     def _stuck(*full: str, gone: str = "de") -> Network:
@@ -431,7 +431,7 @@ class TestFullDisks:
 
 
 class TestOutputs:
-    """[7] What leaves when."""
+    """[R7] What leaves when."""
 
     def test_a_nobody_leads_before_its_vote_is_durable(self) -> None:
         """(a) Also alone: the history beside State.become_leader."""
@@ -575,7 +575,7 @@ class TestOutputs:
         ] * 2
 
     def test_a_ready_with_entries_carries_the_commit(self) -> None:
-        """[2] The history beside candidate.obstacle."""
+        """[R2] The history beside candidate.obstacle."""
         network = Network(3)
         network.peer("a").saves_hang = True
         network.ask(_append(1, ZERO, Entry(1, 1), commit=1))
@@ -615,7 +615,7 @@ class TestOutputs:
 
 
 class TestFastFailover:
-    """[10] A follower that knows its leader dead need not wait for a timeout."""
+    """[R10] A follower that knows its leader dead need not wait for a timeout."""
 
     def test_forgetting_ends_the_lease(self) -> None:
         """On its own evidence it grants, before its timeout."""

@@ -255,7 +255,7 @@ class TestStorms:
         assert logs[0] == logs[1]
 
     def test_whatever_the_hash_seed(self) -> None:
-        """Nothing is drawn from the order of a set [26]: other processes send the same."""
+        """Nothing is drawn from the order of a set [R26]: other processes send the same."""
         digests = []
         for hash_seed in ("1", "2"):
             done = subprocess.run(

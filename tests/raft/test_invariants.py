@@ -435,7 +435,7 @@ class TestSafety:
             safety.check(node)
 
     def test_an_answer_to_a_read_of_another_life(self) -> None:
-        """Names of reads must not come back [12]."""
+        """Names of reads must not come back [R12]."""
         network = _leading()
         safety, node = Safety(), network["a"]
         node.state.read_states.append(ReadState(ReadID(A, 0, 1), 9))
@@ -443,7 +443,7 @@ class TestSafety:
             safety.check(node)
 
     def test_a_change_that_was_in_force_is_known_to_be_committed(self) -> None:
-        """Over a restart, too [2]."""
+        """Over a restart, too [R2]."""
         network, safety = Network(3), Safety(remembers=True)
         change = ConfChange((ConfChangeSingle(ConfChangeKind.REMOVE, C),))
         storage = MemoryStorage(

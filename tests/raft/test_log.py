@@ -234,7 +234,7 @@ class TestHint:
 
 
 class TestStable:
-    """Only what still equals memory becomes durable [7c]."""
+    """Only what still equals memory becomes durable [R7c]."""
 
     def test_what_is_saved_becomes_durable(self) -> None:
         """And is not handed out for saving again."""
@@ -329,7 +329,7 @@ class TestApplying:
         assert log.next_committed(BIG) == ()
 
     def test_only_what_is_durable_here_is_handed_out(self) -> None:
-        """Also where a quorum without this node has committed it [7e]."""
+        """Also where a quorum without this node has committed it [R7e]."""
         storage = MemoryStorage(entries=entries(1))
         log = RaftLog(storage)
         log.append(entries(1, first=2))
@@ -382,7 +382,7 @@ class TestSnapshot:
         assert terms(log) == [4]
 
     def test_nothing_is_applied_until_it_is_loaded(self) -> None:
-        """Neither while it waits for the disk nor for the state machine [7d]."""
+        """Neither while it waits for the disk nor for the state machine [R7d]."""
         storage = MemoryStorage(entries=entries(1, 1))
         log = RaftLog(storage)
         log.commit_to(2)
@@ -562,7 +562,7 @@ class LogAgainstLists(RuleBasedStateMachine):
 
     @invariant()
     def applied_is_a_durable_committed_prefix(self) -> None:
-        """In order, each once, never ahead of the disk [7e]."""
+        """In order, each once, never ahead of the disk [R7e]."""
         assert self.applied == self.disk[1 : len(self.applied) + 1]
         assert len(self.applied) == self.log.applied <= self.log.committed
 

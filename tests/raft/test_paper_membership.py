@@ -243,7 +243,7 @@ class TestRemovedLeaders:
 
     @pytest.mark.parametrize("size", [3, 4])
     def test_it_leads_on_until_it_has_applied_its_removal(self, size: int) -> None:
-        """[2] Before, the old configuration is in force here: the commit of the change is not enough."""
+        """[R2] Before, the old configuration is in force here: the commit of the change is not enough."""
         network = Network(size)
         network.elect("a")
         network.peer("a").applies = False
@@ -257,7 +257,7 @@ class TestRemovedLeaders:
         assert _role(network, "a") is Role.FOLLOWER
 
     def test_it_goes_on_until_the_others_can_go_on_alone(self) -> None:
-        """[2] Otherwise the one that stays never hears that it may decide alone.
+        """[R2] Otherwise the one that stays never hears that it may decide alone.
 
         1. {A,B}: the leader A is removed, applied, and gone at once. 2. The commit index never reached
         B. 3. B needs A's vote for ever.
@@ -290,7 +290,7 @@ class TestRemovedLeaders:
         assert _role(network, "a") is Role.FOLLOWER
 
     def test_who_stays_learns_the_commit_from_a_refusal(self) -> None:
-        """[2] An election's messages carry commits; else A refuses B for ever and cannot lead."""
+        """[R2] An election's messages carry commits; else A refuses B for ever and cannot lead."""
         network = Network(2)
         network.elect("a")
         network.losing = lambda m: (
@@ -313,7 +313,7 @@ class TestRemovedLeaders:
 
 
 class TestUnsavedCommits:
-    """[2] A change acts only when that it is committed is durable."""
+    """[R2] A change acts only when that it is committed is durable."""
 
     def test_a_change_survives_the_end_of_everybody_it_removed(self) -> None:
         """The history beside State.waits_for_commit_save."""
@@ -346,7 +346,7 @@ class TestUnsavedCommits:
         assert _voters(network, "b") == (B,)
 
     def test_a_restart_campaigns_under_what_its_log_knew(self) -> None:
-        """[2] A batch with entries carries the commit index.
+        """[R2] A batch with entries carries the commit index.
 
         1. {A,B,C}: adding D is committed. 2. Adding E is appended at B, with the commit index of the
         first. 3. B restarts. Had it forgotten that commit, {A,B,C} were its configuration, and C's
@@ -364,7 +364,7 @@ class TestUnsavedCommits:
 
 
 class TestUnappliedChanges:
-    """[2] Nobody campaigns while a committed change is unapplied."""
+    """[R2] Nobody campaigns while a committed change is unapplied."""
 
     @staticmethod
     def _behind() -> Network:
@@ -755,7 +755,7 @@ class TestSnapshots:
         assert network["a"].applied == 9
 
     def test_no_entries_while_one_is_pending(self) -> None:
-        """[7d] Entries behind it are not handed out before the state machine stands at it."""
+        """[R7d] Entries behind it are not handed out before the state machine stands at it."""
         network = Network(3)
         network.peer("a").applies = False
         network.safety.commit_max = 10  # b, whom nobody runs here, has counted that

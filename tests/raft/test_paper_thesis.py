@@ -205,7 +205,7 @@ class TestCheckQuorum:
         assert network.leaders == ["a"]
 
     def test_by_elapsed_time(self) -> None:
-        """[13] A paused leader counts all of the pause, in one call."""
+        """[R13] A paused leader counts all of the pause, in one call."""
         network = Network(3)
         network.elect("a")
         network.isolate("a")
@@ -214,7 +214,7 @@ class TestCheckQuorum:
         assert _role(network, "a") is Role.FOLLOWER
 
     def test_a_follower_takes_one_tick_per_call(self) -> None:
-        """[13] After a pause the messages that waited are heard before anybody campaigns."""
+        """[R13] After a pause the messages that waited are heard before anybody campaigns."""
         network = Network(3)
         network.tick("a", elapsed=1_000)
         assert network["a"].state.election_elapsed == 1
@@ -529,7 +529,7 @@ class TestReadIndex:
             network["a"].read_index()
 
     def test_a_restart_repeats_no_name(self) -> None:
-        """[12] An answer to the process before must not answer the process after."""
+        """[R12] An answer to the process before must not answer the process after."""
         network = Network(3)
         network.elect("a")
         old = network["b"].read_index()
@@ -543,7 +543,7 @@ class TestReadIndex:
         assert [state.id for state in network.peer("b").reads] == [new]
 
     def test_an_answer_to_somebody_else_is_not_taken(self) -> None:
-        """[12] The name says whose it is."""
+        """[R12] The name says whose it is."""
         network = Network(3)
         network.elect("a")
         foreign = ReadID(C, network["b"].state.config.boot, 1)
@@ -635,7 +635,7 @@ class TestParallelDisks:
         assert network.values("b") == [b"x"]
 
     def test_the_leader_counts_itself_only_when_saved(self) -> None:
-        """[7b] Otherwise one follower would be a majority with a disk that has nothing.
+        """[R7b] Otherwise one follower would be a majority with a disk that has nothing.
 
         1. A appends x, sends it to B, which saves it. 2. A counts itself and B: committed, answered.
         3. A crashes without x, B is destroyed: A and C go on without x.

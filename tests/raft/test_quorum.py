@@ -63,7 +63,7 @@ class TestMajority:
         assert MajorityConfig().vote_result({}) is VoteResult.WON
 
     def test_two_incarnations_never_count_for_each_other(self) -> None:
-        """A wiped disk's vote is no vote of its predecessor [1]."""
+        """A wiped disk's vote is no vote of its predecessor [R1]."""
         votes = {A: True, MemberID("b", 2): True, MemberID("c", 2): True}
         assert MajorityConfig((A, B, C)).vote_result(votes) is VoteResult.PENDING
 

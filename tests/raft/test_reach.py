@@ -1,4 +1,4 @@
-"""[6] A leader whose entries reach no quorum, although its heartbeats do, gives way."""
+"""[R6] A leader whose entries reach no quorum, although its heartbeats do, gives way."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class TestAdopting:
     """A configuration is put in force, and progress follows it."""
 
     def test_members_come_in_sorted_order(self) -> None:
-        """Whatever the order in which they joined: a replay is the same byte for byte [26]."""
+        """Whatever the order in which they joined: a replay is the same byte for byte [R26]."""
         tracked = tracker(ConfState(voters=(C, D)))
         tracked.adopt(ConfState(voters=(B, D), voters_outgoing=(C, D), learners=(A,)), next_index=1)
         assert tracked.members == (A, B, C, D)

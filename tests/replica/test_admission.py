@@ -28,7 +28,7 @@ def _raise(failure: Failure) -> None:
 
 
 class TestAdmission:
-    """Nothing gets an index that the log has no reserved room for [18]."""
+    """Nothing gets an index that the log has no reserved room for [R18]."""
 
     def setup_method(self) -> None:
         self.platter = Platter()
@@ -81,7 +81,7 @@ class TestAdmission:
         self.admission.check(1)
 
     def test_is_full_only_after_a_while(self) -> None:
-        """Reserved space is made a little later than it is used up: a burst says nothing [6]."""
+        """Reserved space is made a little later than it is used up: a burst says nothing [R6]."""
         append = AppendEntries(
             sender=MemberID("a", 1),
             receiver=MemberID("b", 1),

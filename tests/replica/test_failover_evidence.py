@@ -41,7 +41,7 @@ class Bench:
 
 
 class TestEvidence:
-    """The connection from the leader ended, and its address refuses a new one [10]."""
+    """The connection from the leader ended, and its address refuses a new one [R10]."""
 
     def test_a_redial_that_was_not_refused_proves_nothing(self) -> None:
         """A broken link, or a machine that does not answer: the leader may have a quorum."""

@@ -9,7 +9,7 @@ def age_s(rounds: Rounds, term: int, acknowledged: int, now_s: float) -> float |
 
 
 class TestRounds:
-    """An acknowledged round is as old as its sending [13]."""
+    """An acknowledged round is as old as its sending [R13]."""
 
     def test_age_counts_from_the_sending(self) -> None:
         """When the answers came does not matter."""

@@ -13,7 +13,7 @@ Outcome: TypeAlias = Callable[[Deferred[Any]], object]
 
 
 class TestAProposal:
-    """A proposal is decided by what is applied at its index, and by nothing else [28]."""
+    """A proposal is decided by what is applied at its index, and by nothing else [R28]."""
 
     def setup_method(self) -> None:
         self.proposals = Proposals(0.05)
@@ -104,7 +104,7 @@ class TestAProposal:
         assert isinstance(outcome(waits), Timeout)
 
     def test_counts_while_somebody_waits(self) -> None:
-        """A client that hung up or timed out frees its place; its entry counts as uncommitted [30]."""
+        """A client that hung up or timed out frees its place; its entry counts as uncommitted [R30]."""
         self.wait(2, 7).addErrback(lambda _: None).cancel()
         self.wait(2, 8).addErrback(lambda _: None)
         assert len(self.proposals) == 1

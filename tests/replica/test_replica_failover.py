@@ -25,7 +25,7 @@ def started(names: str = "abc", seed: int = 1, **more: Any) -> tuple[Cluster, Si
 
 
 class TestALostLeader:
-    """Writes go on within a second, and in milliseconds where the evidence is good [10]."""
+    """Writes go on within a second, and in milliseconds where the evidence is good [R10]."""
 
     @pytest.mark.parametrize("seed", range(30))
     def test_whose_port_is_closed_is_replaced_at_once(self, seed: int) -> None:
@@ -94,7 +94,7 @@ class TestALostLeader:
 
 
 class TestASlowDisk:
-    """A leader whose disk hangs gives way [6]."""
+    """A leader whose disk hangs gives way [R6]."""
 
     @pytest.mark.parametrize("seed", range(5))
     def test_gives_leadership_away(self, seed: int) -> None:

@@ -145,7 +145,7 @@ class TestAConsistentRead:
 
 
 class TestADefaultRead:
-    """It comes from the leader's own store, and is at most T old [13]."""
+    """It comes from the leader's own store, and is at most T old [R13]."""
 
     def test_is_answered_at_once_under_the_lease(self, outcome: Outcome) -> None:
         """No round trip."""

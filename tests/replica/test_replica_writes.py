@@ -125,7 +125,7 @@ class TestAWrite:
         assert (error.leader, error.http_address) == (leader.name, f"{leader.name}.http:1")
 
     def test_does_not_wait_for_the_next_tick_behind_a_full_page(self) -> None:
-        """A page that remains schedules its own turn [14]."""
+        """A page that remains schedules its own turn [R14]."""
         cluster = Cluster(1, "a", configure=lambda config: replace(config, apply_bytes_max=1))
         cluster.boot()
         leader = cluster.await_leader()
@@ -202,7 +202,7 @@ class TestAWrite:
 
 
 class TestAnUndecidedWrite:
-    """Only its index decides a write, or the end of patience [28]."""
+    """Only its index decides a write, or the end of patience [R28]."""
 
     def test_is_not_applied_when_another_entry_took_its_place(self, outcome: Outcome) -> None:
         """A leader that was cut off learns it when it comes back, not when it steps down."""
@@ -264,7 +264,7 @@ class TestLimits:
     """Beyond a named limit there is a quick refusal."""
 
     def test_waiting_requests_are_capped(self, outcome: Outcome) -> None:
-        """Writes and reads count together [30]."""
+        """Writes and reads count together [R30]."""
         cluster, leader = started(waiting_max=3)
         cluster.network.isolate(leader.name)
         for _ in range(2):
@@ -293,7 +293,7 @@ class TestLimits:
         assert leader.replica.status().reads_waiting == 0
 
     def test_without_log_space_a_write_gets_no_index(self, outcome: Outcome) -> None:
-        """It is refused definitely, reads go on, and with space so do writes [18]."""
+        """It is refused definitely, reads go on, and with space so do writes [R18]."""
         cluster, leader = started("a")
         last = leader.replica.status().raft.last
         leader.host.fill(full=True)
@@ -316,7 +316,7 @@ class TestLimits:
         cluster.converge(limit_s=1.0)
 
     def test_a_follower_without_log_space_says_so(self) -> None:
-        """Only while it lasts, and the leader knows of it with the next heartbeat [6]."""
+        """Only while it lasts, and the leader knows of it with the next heartbeat [R6]."""
         cluster, leader = started()
         poor, good = (node for node in cluster.nodes.values() if node is not leader)
         poor.host.fill(full=True)

@@ -232,7 +232,7 @@ class TestWhoIsWaitedFor:
 
 
 class TestACopiedDisk:
-    """One identity, two processes: never two votes [29]."""
+    """One identity, two processes: never two votes [R29]."""
 
     def test_beside_the_living_it_is_refused(
         self, cluster: WiredCluster, alarms: list[LogEvent]
@@ -262,7 +262,7 @@ class TestASeed:
     """Wired seeds are replayed as exactly as the others."""
 
     def test_is_the_same_in_every_process(self) -> None:
-        """All events, byte for byte, whatever the string hashes are [26]."""
+        """All events, byte for byte, whatever the string hashes are [R26]."""
         plans = map(draw, count())
         plan = next(plan for plan in plans if plan.copied and plan.reconfigure)
         assert plan.wired

@@ -98,7 +98,7 @@ class TestDeterminism:
 
     @pytest.mark.parametrize("seed", ["0", "1", "4242"])
     def test_under_any_hash_seed(self, seed: str) -> None:
-        """No order comes from a set or from string hashes [26]."""
+        """No order comes from a set or from string hashes [R26]."""
         here = applied(ReplicatedState())
         there = subprocess.run(
             [sys.executable, __file__],

@@ -391,7 +391,7 @@ class TestAFailedFsync:
         assert storage.log.last_index() == 1
 
     def test_what_the_next_start_read_from_the_cache_is_made_durable_first(self) -> None:
-        """Recovery trusts no page cache [4]: after it speaks, a power loss takes nothing."""
+        """Recovery trusts no page cache [R4]: after it speaks, a power loss takes nothing."""
         for seed in range(8):
             bench = StorageFixture(Random(seed))
             storage = bench.begin()

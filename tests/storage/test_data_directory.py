@@ -182,7 +182,7 @@ class TestTheIdentity:
     @pytest.mark.parametrize("point", ["after mkdir directory", "after rename identity-part"])
     @pytest.mark.parametrize("seed", range(8))
     def test_outlives_a_process_that_died_while_making_it(self, seed: int, point: str) -> None:
-        """Whoever finds it after a kill makes it durable: the next power failure may not take it [4]."""
+        """Whoever finds it after a kill makes it durable: the next power failure may not take it [R4]."""
         deaths = [point, point]
 
         def die(at: str) -> None:
@@ -315,7 +315,7 @@ class TestCreating:
 
 
 class TestAFullDisk:
-    """A write is admitted only against log space that is already there [18]."""
+    """A write is admitted only against log space that is already there [R18]."""
 
     @pytest.mark.parametrize("seed", range(20))
     def test_whatever_is_admitted_can_be_kept(self, seed: int) -> None:
@@ -510,7 +510,7 @@ class TestSparesLeftBehind:
         assert len(log_of(bench.power_cycle())) == 60
 
     def test_one_that_was_not_synced_is_no_spare(self) -> None:
-        """The process was killed just before; its zeros are in the page cache alone [4]."""
+        """The process was killed just before; its zeros are in the page cache alone [R4]."""
         armed: list[str] = []
 
         def die(point: str) -> None:

@@ -1,4 +1,4 @@
-"""Every sync there is, and what comes of it when it fails: never a process that goes on [9].
+"""Every sync there is, and what comes of it when it fails: never a process that goes on [R9].
 
 After a failed sync nobody knows what the disk holds; a second one that succeeds proves nothing.
 """

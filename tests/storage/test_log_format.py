@@ -173,7 +173,7 @@ class TestReplay:
     """What the records amount to."""
 
     def test_an_install_drops_a_tail_of_another_history(self) -> None:
-        """Only if the entry at the snapshot's index has its term the rest survives [23]."""
+        """Only if the entry at the snapshot's index has its term the rest survives [R23]."""
         replay = Replay()
         replay.apply(Record(HardState(2), None, entries_of(1, *[b"x"] * 9, term=2)))
         replay.apply(Record(HardState(3, None, 5), metadata_at(5, term=3)))

@@ -1,4 +1,4 @@
-"""A log whose end is missing: whatever else on the disk proves it is held against the log [26]."""
+"""A log whose end is missing: whatever else on the disk proves it is held against the log [R26]."""
 
 from __future__ import annotations
 

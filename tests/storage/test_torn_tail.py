@@ -1,4 +1,4 @@
-"""The judgement of recovery, exhaustively: what is cut, and what refuses to start [5]."""
+"""The judgement of recovery, exhaustively: what is cut, and what refuses to start [R5]."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ LIMITS = StorageLimits(
 """Segments of 16 KiB, so that a short run rotates many times."""
 
 APPEND_BYTES_MAX = 8192
-"""Of entries in one append: they and a record's overhead fit into an empty segment [30].
+"""Of entries in one append: they and a record's overhead fit into an empty segment [R30].
 
 1. A leader holds 20 KiB of entries that a follower lacks, and sends them in one append. 2. The
 follower has no segment that could hold it, and drops it, however much room its disk has. 3. The

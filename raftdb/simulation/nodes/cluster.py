@@ -131,7 +131,7 @@ class Cluster:
         new.boot()
 
     def reborn(self, member: MemberID) -> MemberID:
-        """Return who an empty data directory makes of a member: another incarnation [1]."""
+        """Return who an empty data directory makes of a member: another incarnation [R1]."""
         return MemberID(member.id, Random(f"{self.seed}/{member}/reborn").getrandbits(128))
 
     def _member(self, name: str) -> MemberID:
@@ -150,7 +150,7 @@ class Cluster:
         )
 
     def config(self, member: MemberID, rng: Random) -> Config:
-        """Return the core's configuration of one boot, its limits nested [30]."""
+        """Return the core's configuration of one boot, its limits nested [R30]."""
         config = self.configure(Config(id=member, rng=rng, boot=rng.getrandbits(64)))
         if self._durable and config.append_bytes_max > APPEND_BYTES_MAX:
             config = replace(config, append_bytes_max=APPEND_BYTES_MAX)

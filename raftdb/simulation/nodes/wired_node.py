@@ -66,7 +66,7 @@ class WiredNode(SimulatedNode):
         self.port = 1
         """Of its peer address: another one after each move."""
         self.duplicates = 0
-        """Hellos refused because another process with that identity lives [29]."""
+        """Hellos refused because another process with that identity lives [R29]."""
         self.ended_removed = False
         """Whether its last run ended because it was told that it is no member any more."""
         self.died_s = 0.0

@@ -1,7 +1,7 @@
 """How a healthy wired cluster takes broken connections and a copied disk: it goes on, with who it was.
 
 A data directory that was copied gives a second process the identity of a member. While the first is
-alive its peers refuse the second and say so; a vote of each would be two votes of one member [29].
+alive its peers refuse the second and say so; a vote of each would be two votes of one member [R29].
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def check_wired_manners(cluster: WiredCluster, rng: Random, *, copied: bool) -> 
 
 
 def _check_broken_connections(cluster: WiredCluster) -> None:
-    """All connections of the leader break; whoever redials it finds it alive [10]."""
+    """All connections of the leader break; whoever redials it finds it alive [R10]."""
     leader = cluster.leader
     assert leader is not None
     term = leader.replica.term

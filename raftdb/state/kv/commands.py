@@ -26,7 +26,7 @@ from raftdb.errors import InvalidRequest, TooLarge
 from raftdb.state.kv.values import Retention
 from raftdb.state.wire import Codec
 
-KEY_BYTES_MAX = 4_096  # bytes of any kind: that a key is UTF-8 is the rule of /key alone [24]
+KEY_BYTES_MAX = 4_096  # bytes of any kind: that a key is UTF-8 is the rule of /key alone [R24]
 VALUE_BYTES_MAX = 1_572_864  # 1.5 MiB, the largest body that HTTP takes
 COMMAND_KEYS_MAX = 5_000  # about 40 ms to apply
 

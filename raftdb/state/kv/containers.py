@@ -26,7 +26,7 @@ class ShardedDict(Generic[K, T]):
     """A dictionary with bytes or numbers for keys, in 256 pieces.
 
     The piece of a key of bytes depends on the process's hash seed, so there is no walking over a table: its order
-    would differ between two replicas [26].
+    would differ between two replicas [R26].
 
     :ivar pieces: ``hash(key) & TABLE_MASK`` is the place of the one a key belongs into, for whoever
         looks up many and writes them

@@ -12,7 +12,7 @@ Three things are kept apart:
   per revision, because what one revision superseded is counted and hashed when it happens.
 - **removal** of what is compacted is local, a few revisions per command, and passes by what pins need.
 - **a pin** keeps what can be read at a revision while a snapshot goes on, and nothing that is written
-  meanwhile: what it holds is bounded by what there was when it began [8].
+  meanwhile: what it holds is bounded by what there was when it began [R8].
 
 A version is kept as its encoded bytes: they are what is hashed, what a snapshot holds and what a
 snapshot brings, they take less than half of what an object with six attributes takes, and the

@@ -104,7 +104,7 @@ class UpdateMember(
 class SetFeatureLevel(
     msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, array_like=True, tag=5
 ):
-    """Allow what every member supports from ``level`` on; the level never falls [25]."""
+    """Allow what every member supports from ``level`` on; the level never falls [R25]."""
 
     level: int
 

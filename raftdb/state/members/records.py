@@ -34,7 +34,7 @@ class Member(msgspec.Struct, frozen=True):
     :param http_address: ``host:port`` at which clients reach it
     :param protocol_min: the oldest peer protocol it speaks
     :param protocol_max: the newest peer protocol it speaks
-    :param feature_max: the highest feature level it supports [25]
+    :param feature_max: the highest feature level it supports [R25]
     """
 
     id: MemberID

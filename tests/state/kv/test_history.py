@@ -156,7 +156,7 @@ class TestSeveralSnapshots:
         assert read(reader, b"k") == [b"v"]
 
     def test_what_was_written_between_them_waits_for_none(self) -> None:
-        """Each holds what there was when it began [8]."""
+        """Each holds what there was when it began [R8]."""
         store = store_keeping(1)
         store.apply(NOW, put(b"k"))
         early = store.pieces()

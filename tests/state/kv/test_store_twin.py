@@ -195,7 +195,7 @@ class TestAgainstTheTwin:
         case().runTest()
 
     def test_no_load_outruns_a_snapshot(self) -> None:
-        """However much is written while it is read, it is complete, and little waits for it [8]."""
+        """However much is written while it is read, it is complete, and little waits for it [R8]."""
         store = KeyValueStore()
         store.apply(NOW, SetRetention(Retention(revisions=100, bytes=5_000)))
         names = [b"%02d" % n for n in range(20)]

@@ -59,7 +59,7 @@ class TestConfigurationChanges:
         assert made.members == ()
 
     def test_who_leaves_is_remembered_as_removed(self) -> None:
-        """Removed incarnations are refused, and told so [11]."""
+        """Removed incarnations are refused, and told so [R11]."""
         made = table(ANNA, BERT)
         made.apply_conf_change(b"", ConfState(voters=(ANNA,)))
         assert made.is_removed(BERT)
@@ -156,7 +156,7 @@ class TestCommands:
         apply(made, Invite("n0", "y:1", "y:2"))
 
     def test_the_feature_level_needs_everybody(self) -> None:
-        """One member that does not support it holds it down [25]."""
+        """One member that does not support it holds it down [R25]."""
         made = table(ANNA, BERT, feature_max=3)
         apply(made, UpdateMember.of(member(BERT, feature_max=2)))
         assert isinstance(made.apply(Context(1, 0), SetFeatureLevel(3))[0], ConfChangeError)

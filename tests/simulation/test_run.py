@@ -59,7 +59,7 @@ class TestAReplay:
     """One seed is one history, in every process."""
 
     def test_is_the_same_in_every_process(self) -> None:
-        """String hashes differ per process; nothing that happens may depend on them [26]."""
+        """String hashes differ per process; nothing that happens may depend on them [R26]."""
         runs = [_run(hash_seed) for hash_seed in ("1", "2")]
         assert runs[0] == runs[1]
         assert "digest" in runs[0]

@@ -160,7 +160,7 @@ class TestEnds:
         assert near.reason is far.reason is None
 
     def test_a_dead_process_refuses(self) -> None:
-        """Its machine answers in its place: the evidence for fast failover [10]."""
+        """Its machine answers in its place: the evidence for fast failover [R10]."""
         pair = Pair()
         pair.lossy_streams.lose("b")
         errors: list[Failure] = []

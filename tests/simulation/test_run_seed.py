@@ -71,7 +71,7 @@ class TestSeeds:
             assert verdict.violation is None, _told(verdict)
 
     def test_an_append_larger_than_a_segment(self) -> None:
-        """Seed 10028 as it was found: limits must nest, or a follower never catches up [30]."""
+        """Seed 10028 as it was found: limits must nest, or a follower never catches up [R30]."""
         options = ReplicaOptions(snapshot_entries=1000)
         single.run(10028, "abcd", durable=True, reconfigure=True, options=options)
 
@@ -80,7 +80,7 @@ class TestTheCommandLine:
     """It says the same everywhere, and how to see a failure again."""
 
     def test_one_seed_is_the_same_in_every_process(self) -> None:
-        """All events, byte for byte: string hashes differ per process, and nothing shows it [26]."""
+        """All events, byte for byte: string hashes differ per process, and nothing shows it [R26]."""
         told = [_run(hash_seed, "--seed", "40", "--events") for hash_seed in ("1", "2")]
         assert told[0] == told[1]
         assert len(told[0].splitlines()) > 100

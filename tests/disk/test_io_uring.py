@@ -230,7 +230,7 @@ class TestWhatTheKernelTakes:
 
 
 class TestWhoBegins:
-    """The thread that asks never waits for the disk [12]."""
+    """The thread that asks never waits for the disk [R12]."""
 
     @pytest.mark.parametrize(("feature", "elsewhere"), [(ANY, False), (NONE, True)])
     def test_a_write_through(

@@ -101,7 +101,7 @@ class TestJoining:
         assert isinstance(failure_of(node.membership.add(request)), JoinRefused)
 
     def test_too_old_a_version_is_refused(self, node: Fixture) -> None:
-        """It could not apply what the cluster writes already [25]."""
+        """It could not apply what the cluster writes already [R25]."""
         node.own_supports(3)
         node.wait(0.5)
         assert node.group.table.feature_level == 3
@@ -505,7 +505,7 @@ class TestNewAddresses:
         assert node.group.table.members[-1].raft_address == "node02:8089"
 
     def test_nobody_moves_a_node_but_itself(self, node: Fixture) -> None:
-        """A copy of its directory claims its name and lives elsewhere [29]."""
+        """A copy of its directory claims its name and lives elsewhere [R29]."""
         commit = node.group.commit
         node.autopilot.seen(ReportedAddress(77, node.record("node01", 1, host="evil")))
         node.wait(1.0)
@@ -578,7 +578,7 @@ class TestTransfer:
 
 
 class TestFeatureLevel:
-    """It rises only when everybody supports more [25]."""
+    """It rises only when everybody supports more [R25]."""
 
     def test_it_rises_when_all_support_it(self, node: Fixture) -> None:
         """By itself."""

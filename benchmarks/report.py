@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from benchmarks.results import Cell, Results, middle, percentile
@@ -10,6 +11,7 @@ from benchmarks.targets import Reached, reached
 
 BEGIN = "<!-- begin: written by `make bench PUBLISH=1`, not by hand -->"
 END = "<!-- end -->"
+COLUMNS = 100
 
 
 def markdown(results: Results) -> str:
@@ -55,7 +57,7 @@ def _head(results: Results) -> list[str]:
         f" ({2 * results.seconds} s where a promise is about it), {results.took_s / 60:.0f} minutes in"
         f" all; load of the machine before and after: {load}."
     )
-    return [text, ""]
+    return [*textwrap.wrap(text, COLUMNS, break_on_hyphens=False), ""]
 
 
 def _targets(results: Results) -> list[str]:

@@ -3,6 +3,9 @@
 twisted.web re-arms its timeout with each byte, spools a body to disk without limit, and closes on
 malformed input without a word. This channel gives each part of a request its own deadline, refuses
 a body while it arrives, and tells a refused client why before it goes.
+
+However it ends, it closes only its own side, and goes on reading for a while: to close a socket with
+unread bytes resets the connection, and the reset overtakes the last answer.
 """
 
 from __future__ import annotations
@@ -19,10 +22,16 @@ from twisted.web.http import Request as AnyRequest
 from twisted.web.server import Request
 
 from raftdb.http.budget import Budget
+from raftdb.http.connections import Age
 from raftdb.http.limits import Limits
 from raftdb.http.messages import error_answer, raw_http
+from raftdb.http.precedence import URGENT_BODY_BYTES_MAX, asks_urgently
 
 _LENGTH_LINE_MAX = 1000
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of every TLS connection (RFC 8446, 5.1), and of no HTTP request."""
+
+_RETRY_AFTER = ((b"Retry-After", b"1"),)
 
 __all__ = ["ANSWERING", "IDLE", "Connection", "Host", "LimitedRequest"]
 
@@ -34,17 +43,20 @@ class Host(Protocol):
     budget: Budget
 
     @property
-    def listening(self) -> bool:
-        """Whether new connections are taken; if not, old ones end with their next answer."""
+    def persistent(self) -> bool:
+        """Whether connections stay open after an answer; if not, each ends with its next one."""
 
     def now(self) -> float:
         """The monotonic time in seconds."""
 
     def opened(self, channel: Connection) -> bool:
-        """Take note of a connection; False if it is one too many."""
+        """Take note of a connection; False if it may ask only what is urgent."""
 
     def closed(self, channel: Connection) -> None:
         """Forget a connection."""
+
+    def met_tls(self, channel: Connection) -> None:
+        """Say that a client speaks TLS where none is spoken."""
 
 
 class ConnectionState(Enum):
@@ -86,16 +98,16 @@ class Connection(HTTPChannel):
     transport: ITCPTransport
 
     def connectionMade(self) -> None:
-        """Begin, or refuse a connection too many."""
+        """Begin; a connection too many may ask only what is urgent."""
         self._state = IDLE
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
         self._send_deadline: float | None = None
         self._body_bytes = 0
         self._unsent_bytes = 0
         self._resting = False
+        self._is_new = True  # until its first answer
         super().connectionMade()
-        if not self.site.opened(self):
-            self._overloaded("too many connections are open")
+        self._urgent_only = not self.site.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give everything back, and answer nothing of what is still here: a turn may be due."""
@@ -115,16 +127,61 @@ class Connection(HTTPChannel):
         elif self._state is RECEIVING:
             text = f"the request did not arrive within {limits.receive_timeout_s:g} s"
             self.refuse(408, "request_timeout", text)
+        elif self._state is IDLE:
+            self._end(limits.linger_s)
+            self._close_side()
         else:
-            # Idle, or ending and not yet ended. Not loseConnection: it waits for a client that
-            # leaves its last answer untaken, perhaps for ever.
+            # Not loseConnection: it waits for a client that leaves its last answer untaken, perhaps
+            # for ever.
             self.transport.abortConnection()
+
+    # Giving way: see raftdb.http.connections.
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more is heard on it."""
+        return self._state is ENDING
+
+    def idleness(self) -> Age | None:
+        """Rank it among those that wait for nothing: first the unused, then the longest idle."""
+        return (not self._is_new, self._deadline) if self._state is IDLE else None
+
+    def uselessness(self) -> Age | None:
+        """Rank it among those whose client is not waiting for an answer that is being made."""
+        if self._state is ANSWERING:
+            return None
+        return (2 if self._state is RECEIVING else 1 if self._state is IDLE else 0, self._deadline)
+
+    def give_way(self) -> None:
+        """End it for the sake of another; whatever it has just asked is surely not done."""
+        self._overloaded("too many connections are open")
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._state = ENDING
+        self.transport.abortConnection()
+
+    def take_leave(self) -> None:
+        """End it because the node stops; whatever is unread of it is surely not done."""
+        if self._state is not ANSWERING:
+            text = "the node is stopping; nothing was done"
+            self.refuse(503, "shutting_down", text, _RETRY_AFTER)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether its client is about to ask, to be answered, or to close after its last answer."""
+        return self._is_new or self._state is not IDLE
 
     # Arriving: twisted.web calls these in this order.
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first one of a request starts its clock."""
         if self._state is ENDING:
+            return
+        begins = self._is_new and self._state is IDLE
+        if begins and data[:1] == _TLS_HANDSHAKE and not self.isSecure():
+            self.site.met_tls(self)
+            self._refuse_malformed("this port speaks HTTP without TLS, and TLS came")
             return
         self._begin()
         super().dataReceived(data)
@@ -155,6 +212,9 @@ class Connection(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """Refuse a body by its announced length, before a 100-continue invites it."""
+        if self._urgent_only and not asks_urgently(self._path):
+            self._overloaded("too many connections are open")
+            return
         if self.length is not None and not self._admits(self.length):
             return
         super().allHeadersReceived()
@@ -162,13 +222,24 @@ class Connection(HTTPChannel):
     def checkPersistence(self, request: AnyRequest, version: bytes) -> bool:
         """Whether another request may follow; not on a node that is about to stop.
 
-        A client that learns it from its answer asks elsewhere; one that learns it from a reset
+        Nor on a connection too many. A client that learns it from its answer asks elsewhere; one that learns it from a reset
         connection cannot know what became of its write.
         """
-        if self.site.listening:
+        if self.may_go_on:
             return bool(super().checkPersistence(request, version))
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         return False
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the connection stays open after the answer that comes next."""
+        return self.site.persistent and not self._urgent_only
+
+    def end_with_answer(self, request: Request) -> None:
+        """Tell the client with this answer that it is the last one, if it has become so meanwhile."""
+        if not self.may_go_on:
+            self.persistent = 0
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a part of the body, or what follows the request being answered."""
@@ -204,6 +275,7 @@ class Connection(HTTPChannel):
 
     def _wait_for_next(self) -> None:
         self._state = IDLE
+        self._is_new = False
         self._deadline = self.site.now() + self.site.limits.idle_timeout_s
 
     def _rest(self) -> None:
@@ -254,25 +326,28 @@ class Connection(HTTPChannel):
     # Ending.
 
     def loseConnection(self) -> None:
-        """End after the last answer, heard or not; nothing more is listened to."""
-        self._end(self.site.limits.send_timeout_s)
-        super().loseConnection()
+        """End after the last answer, heard or not; what still comes is read and not listened to."""
+        if self._state is not ENDING:
+            self._end(self.site.limits.send_timeout_s)
+            self._close_side()
 
     def refuse(
         self, status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        """Say why, close our side, and listen for a moment more.
-
-        Closing with unread bytes would reset the connection, and the reset overtakes the answer.
-        """
+        """Say why, close our side, and read for a moment more."""
         if self._state is ENDING:
             return
         self._end(self.site.limits.linger_s)
         self._release_body()
         self.persistent = 0
+        self.transport.write(raw_http(error_answer(status, code, message, headers)))
+        self._close_side()
+
+    def _close_side(self) -> None:
+        """Close our side of the connection when everything is sent; the client's end ends it."""
         transport = self.transport
         cast("IConsumer", transport).unregisterProducer()
-        transport.write(raw_http(error_answer(status, code, message, headers)))
+        self._networkProducer.resumeProducing()  # what is never read would reset it all the same
         if IHalfCloseableDescriptor.providedBy(transport) and not self.isSecure():
             transport.loseWriteConnection()
         else:
@@ -280,10 +355,12 @@ class Connection(HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802  # twisted.web's name
         """Refuse a malformed head or chunk, where twisted.web says nothing but 400."""
-        text = (
+        self._refuse_malformed(
             "this is not well-formed HTTP/1.1, or its head has more than"
             f" {self.totalHeadersSize} bytes or {self.maxHeaders} lines"
         )
+
+    def _refuse_malformed(self, text: str) -> None:
         self.refuse(400, "malformed_request", text)
 
     def _admits(self, body_bytes: int) -> bool:
@@ -292,16 +369,21 @@ class Connection(HTTPChannel):
         if body_bytes > limits.body_bytes_max:
             self.refuse(413, "too_large", f"a body has at most {limits.body_bytes_max} bytes")
             return False
-        if not self.site.budget.has_room(body_bytes - self._body_bytes):
+        if not (
+            self.site.budget.has_room(body_bytes - self._body_bytes)
+            or (body_bytes <= URGENT_BODY_BYTES_MAX and asks_urgently(self._path))
+        ):
             self._overloaded("too many bytes are in flight")
             return False
         return True
 
     def _overloaded(self, message: str) -> None:
-        self.refuse(503, "overloaded", message, ((b"Retry-After", b"1"),))
+        self.refuse(503, "overloaded", message, _RETRY_AFTER)
 
     def _end(self, within_s: float) -> None:
+        """Listen no more; what came with the last request is dropped at once, not line by line."""
         self._state = ENDING
+        self._buffer = b""
         self._deadline = self.site.now() + within_s
 
     def _begin(self) -> None:

@@ -24,12 +24,10 @@ from raftdb.http.errors import answer_error
 from raftdb.http.limits import Limits
 from raftdb.http.messages import Request, Response, error_answer
 from raftdb.http.pacing import Pacer
+from raftdb.http.precedence import HEALTH, URGENT_WAITING_MAX, is_urgent
 from raftdb.http.responder import NodeHeaders, Responder, TwistedResponder
 from raftdb.http.routing import Handler, Match, Routes
 from raftdb.http.targets import split_target
-
-_NEVER_REFUSED = frozenset((b"/livez", b"/readyz", b"/api/status"))
-"""What an operator needs most when everything waits; none of it ever waits itself."""
 
 _LONG_BYTES = 64 * 1024
 
@@ -91,15 +89,20 @@ class Dispatcher(Resource):
         handler = match.handlers.get(asked.method)
         if handler is None:
             self._write(exchange, asked, _not_allowed(match, asked))
-        elif asked.path in _NEVER_REFUSED:
+        elif asked.path in HEALTH:
             self._handle(exchange, asked, match, handler)
-        elif self._waiting >= self._limits.waiting_max:
+        elif self._waiting >= self._limits.waiting_max and not self._makes_way(asked):
             error = Overloaded(f"{self._waiting} requests are waiting already")
             self._write(exchange, asked, match.app.answer_error(error, asked))
         elif self._pacer.may_work():
             self._handle(exchange, asked, match, handler)
         else:
             self._queue(exchange, asked, match, handler)
+
+    def _makes_way(self, asked: Request) -> bool:
+        """Whether the request may wait though no more may."""
+        most = self._limits.waiting_max + URGENT_WAITING_MAX
+        return self._waiting < most and is_urgent(asked.path)
 
     def _queue(self, exchange: Responder, asked: Request, match: Match, handler: Handler) -> None:
         """Handle the request in a later turn, if its client is still there by then."""

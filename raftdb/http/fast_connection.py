@@ -94,7 +94,7 @@ class FastConnection(Connection):
         """Whether the fast lane may take it; twisted.web's refuses, or closes, where it must."""
         site = self.site
         return (
-            site.listening
+            self.may_go_on
             and body_bytes <= site.limits.body_bytes_max
             and site.budget.has_room(body_bytes)
         )
@@ -113,6 +113,9 @@ class FastConnection(Connection):
 
     def answered(self, answer: bytes, body_bytes: int) -> None:
         """Send the answer of the plain request in hand and wait for the next one."""
+        if not self.site.persistent:
+            self._answer_last(answer, body_bytes)
+            return
         self.transport.write(answer)
         if self._send_deadline is not None:
             self.count_unsent(body_bytes)
@@ -126,3 +129,11 @@ class FastConnection(Connection):
         self._handlingRequest = False
         self.line_mode = 1
         self._wait_for_next()
+
+    def _answer_last(self, answer: bytes, body_bytes: int) -> None:
+        """Send the answer and end: the node has begun to stop since the request came."""
+        line, _, rest = answer.partition(b"\r\n")
+        self.transport.write(b"%b\r\nConnection: close\r\n%b" % (line, rest))
+        self.count_unsent(body_bytes)
+        self.persistent = 0
+        self.requestDone(cast("LimitedRequest", self._exchange))

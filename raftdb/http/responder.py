@@ -65,6 +65,9 @@ class TwistedResponder:
         if answer.content_type:
             headers.setRawHeaders(b"Content-Type", [answer.content_type])
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])
+        end = getattr(request.channel, "end_with_answer", None)
+        if end is not None:  # a channel of another kind knows nothing of a node that stops
+            end(request)
         request.write(body)
         request.finish()
 

@@ -71,26 +71,33 @@ class Routes:
 
     def __init__(self, apps: Sequence[App]) -> None:
         self._exact: dict[bytes, Match] = {}
-        self._prefixes: dict[bytes, tuple[Match, str]] = {}
+        prefixes: dict[bytes, tuple[Match, str]] = {}
         for app in apps:
             # Klein binds itself to the object weakly; the closures keep it.
             for rule in app.app.url_map.iter_rules():
-                self._add(app, app.app, rule.rule, rule.methods or set(), rule.endpoint)
+                self._add(prefixes, app, app.app, rule.rule, rule.methods or set(), rule.endpoint)
+        # The longest first. To look for each beginning of a path instead costs its length squared.
+        self._prefixes = sorted(prefixes.items(), key=lambda item: len(item[0]), reverse=True)
 
     def find(self, path: bytes) -> Match | None:
         """Return what answers ``path``; the longest rule wins."""
         match = self._exact.get(path)
         if match is not None:
             return match
-        end = len(path)
-        while (end := path.rfind(b"/", 0, end)) > 0:
-            found = self._prefixes.get(path[: end + 1])
-            if found is not None:
-                match, name = found
-                return Match(match.app, match.handlers, {name: path[end + 1 :]})
+        for prefix, (match, name) in self._prefixes:
+            if path.startswith(prefix):
+                return Match(match.app, match.handlers, {name: path[len(prefix) :]})
         return None
 
-    def _add(self, app: App, bound: Klein, rule: str, methods: set[str], endpoint: str) -> None:
+    def _add(
+        self,
+        prefixes: dict[bytes, tuple[Match, str]],
+        app: App,
+        bound: Klein,
+        rule: str,
+        methods: set[str],
+        endpoint: str,
+    ) -> None:
         handler = _handler(app, bound, endpoint)
         path, placeholder, rest = rule.partition("<path:")
         assert "<" not in path, f"{rule}: only a trailing <path:name> is supported"
@@ -98,7 +105,7 @@ class Routes:
         if placeholder:
             assert rest.endswith(">"), rule
             assert path.endswith("/"), rule
-            match, _ = self._prefixes.setdefault(path.encode(), (empty, rest[:-1]))
+            match, _ = prefixes.setdefault(path.encode(), (empty, rest[:-1]))
         else:
             match = self._exact.setdefault(path.encode(), empty)
         assert match.app is app, f"{rule} belongs to two apps"

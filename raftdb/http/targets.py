@@ -33,7 +33,7 @@ def split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def percent_decode(raw: bytes, what: str) -> bytes:
-    """Decode percent escapes once; ``+`` stays a plus sign.
+    """Decode percent escapes once; in a path a ``+`` is a plus sign to everybody.
 
     :param what: names the text in the message
     :raises InvalidRequest: if a percent sign is not followed by two hexadecimal digits
@@ -51,7 +51,8 @@ def parameters(query: bytes, allowed: tuple[str, ...]) -> dict[str, bytes]:
     """Read a query of which every parameter is known and appears once.
 
     :returns: the decoded value of each parameter given
-    :raises InvalidRequest: for an unknown or repeated name: a typo must not weaken a read
+    :raises InvalidRequest: for an unknown or repeated name: a typo must not weaken a read; and for a
+        ``+`` that is not escaped: half of all libraries write a space so, and the other half itself
     """
     found: dict[str, bytes] = {}
     for part in query.split(b"&"):
@@ -60,9 +61,16 @@ def parameters(query: bytes, allowed: tuple[str, ...]) -> dict[str, bytes]:
         raw_name, _, raw_value = part.partition(b"=")
         name = percent_decode(raw_name, "the query").decode("utf-8", "replace")
         if name not in allowed:
-            raise InvalidRequest(f"unknown parameter {name!r}; known here: {', '.join(allowed)}")
+            raise InvalidRequest(
+                f"unknown parameter {name!r:.99}; known here: {', '.join(allowed)}"
+            )
         if name in found:
             raise InvalidRequest(f"the parameter {name!r} is given more than once")
+        if b"+" in raw_value:
+            raise InvalidRequest(
+                f"the parameter {name!r} has a raw +, which means a space to some and a plus sign to"
+                " others: write %20 for a space, %2B for a plus sign"
+            )
         found[name] = percent_decode(raw_value, f"the parameter {name!r}")
     return found
 

@@ -31,7 +31,7 @@ from raftdb.raft.types import MemberID, Role
 from raftdb.reactor.interfaces import Reactor
 from raftdb.storage import DataDirectory, RealFileSystem
 
-STOP_S = 1.5
+STOP_S = 1.8
 """How long a stop may take. A save that hangs for longer ends the process with exit code 1."""
 
 TRANSFER_S = 0.5
@@ -40,8 +40,11 @@ TRANSFER_S = 0.5
 ANSWER_S = 0.4
 """Of it, for answering what is in flight."""
 
-FLUSH_S = 0.1
-"""Of it, for the last answers to leave."""
+FLUSH_S = 0.3
+"""Of it, for the last requests to come and the last answers to leave."""
+
+LINGER_S = 0.1
+"""Of it, for clients to close their side of what is closed on ours."""
 
 FAREWELL_S = 0.5
 """How long a node that learns of its removal still answers what it was asked before.
@@ -221,6 +224,7 @@ class Node(Service):
         self._log.info("stopped")
 
     async def _stop_parts(self, parts: NodeParts) -> None:
+        parts.site.wind_up()
         parts.autopilot.stop()
         if parts.replica.role is Role.LEADER:
             await self._hand_over(parts)
@@ -228,7 +232,7 @@ class Node(Service):
         # was done, while a port that is closed first would leave its queue with broken connections.
         await parts.replica.stop(ANSWER_S)
         await self._clients.close()
-        await self._until_answered(parts)
+        await parts.site.take_leave(answer_s=FLUSH_S, linger_s=LINGER_S)
         parts.hash_check_duty.stop()
         parts.watch.stop()
         if parts.upkeep.running:
@@ -237,12 +241,6 @@ class Node(Service):
         await parts.transport.stop()
         await parts.storage.close()
         await self._writer.stop()
-
-    async def _until_answered(self, parts: NodeParts) -> None:
-        """Let the last answers leave; who keeps a connection open without asking is not waited for."""
-        ends_s = self._reactor.seconds() + FLUSH_S
-        while parts.site.connections and self._reactor.seconds() < ends_s:
-            await deferLater(self._reactor, LOOK_S)
 
     async def _hand_over(self, parts: NodeParts) -> None:
         """Let somebody else lead first: an orderly stop costs the clients no election timeout."""

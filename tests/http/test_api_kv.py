@@ -69,10 +69,18 @@ class TestKeys:
         assert served.ask("DELETE", target).status == 200
         assert served.database.pairs == {}
 
-    def test_a_plus_is_a_plus(self, served: Served) -> None:
-        """Percent-decoding, not the decoding of forms."""
-        served.ask("PUT", "/api/kv?key=a+b", b"v")
-        assert list(served.database.pairs) == [b"a+b"]
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+    def test_a_raw_plus_is_refused(self, served: Served, method: str) -> None:
+        """Most libraries write a space so; taken for a plus sign, two keys would become one."""
+        reply = served.ask(method, "/api/kv?key=a+b", b"v")
+        assert reply.status == 400
+        if method != "HEAD":
+            assert b"%20" in reply.body
+            assert b"%2B" in reply.body
+        assert served.database.entries == []
+        for escaped in ("a%20b", "a%2Bb"):
+            assert served.ask("PUT", f"/api/kv?key={escaped}", b"v").status == 200
+        assert list(served.database.pairs) == [b"a b", b"a+b"]
 
     @pytest.mark.parametrize(
         "query",

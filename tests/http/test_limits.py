@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
-from twisted.logger import globalLogPublisher
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, globalLogPublisher
 from twisted.web import http
 
 from raftdb.dialects.go.go_json import json_string
 from raftdb.errors import InvalidRequest
 from raftdb.http.bodies import decode_json
+from raftdb.http.connection import ANSWERING
 from raftdb.http.limits import Limits
 from raftdb.http.site import LimitedSite
 
@@ -147,15 +149,16 @@ class TestTime:
         assert aborted == [False, True, True]
 
     def test_an_idle_connection_ends(self, small: Served) -> None:
-        """Also one that never said a word, or whose client takes no answer."""
-        silent, used = small.wire(), small.wire()
-        used.send(GET)
-        aborted = []
-        for _ in range(61):
+        """Also one that never said a word: first our side of it, then, if need be, the client's."""
+        wires = [small.wire(), small.wire()]
+        wires[0].send(GET)
+        ended = []
+        for _ in range(64):
             small.clock.advance(1)
-            aborted.append((silent.transport.aborted, used.transport.aborted))
-        assert aborted[58] == (False, False)
-        assert aborted[60] == (True, True)
+            ended.append([(one.transport.half_closed, one.transport.aborted) for one in wires])
+        assert ended[58] == [(False, False)] * 2
+        assert ended[60] == [(True, False)] * 2
+        assert ended[63] == [(True, True)] * 2
 
     def test_each_request_has_its_own_time(self, small: Served) -> None:
         """A connection in use stays open."""
@@ -225,9 +228,10 @@ class TestEnding:
         small.site.stopFactory()
         idle.send(GET)
         small.database.release()
-        assert (waiting.statuses, waiting.closing) == ([200], False)
-        assert (idle.statuses, idle.closing) == ([200], True)
-        assert b"\r\nConnection: close\r\n" in idle.received
+        for wire in (waiting, idle):
+            assert (wire.statuses, wire.closing) == ([200], True)
+            assert b"\r\nConnection: close\r\n" in wire.received
+            assert wire.received.endswith(b'{"k":""}')
 
     def test_trouble_with_one_does_not_save_the_others(
         self, small: Served, logged: list[LogEvent]
@@ -236,7 +240,7 @@ class TestEnding:
         broken, idle = small.wire(), small.wire()
         broken.channel._deadline = cast("float", None)
         small.clock.pump([1.0] * 61)
-        assert idle.transport.aborted
+        assert idle.closing
         assert broken.transport.aborted
         assert logged
         logged.clear()
@@ -245,20 +249,95 @@ class TestEnding:
 class TestConnections:
     """There is a last one."""
 
-    def test_one_too_many_is_told_so(self, small: Served) -> None:
-        """503 at once, without waiting for its request."""
-        wires = [small.wire() for _ in range(4)]
-        assert [wire.statuses for wire in wires] == [[], [], [], [503]]
-        assert error(wires[3]) == "overloaded"
-        assert b"\r\nRetry-After: 1\r\n" in wires[3].received
-        wires[3].lose()
-        wires[0].lose()
-        assert small.wire().statuses == []
+    def test_one_that_waits_for_nothing_gives_way(self, small: Served) -> None:
+        """An unused one first, then who has been idle for longest; each is told why."""
+        used, unused = small.wire(), small.wire()
+        used.send(GET)
+        small.clock.advance(1)
+        third = small.wire()
+        third.send(GET)
+        new = small.wire()
+        assert (unused.statuses, error(unused), unused.closing) == ([503], "overloaded", True)
+        new.send(GET)
+        assert new.statuses == [200]
+        newer = small.wire()
+        assert used.statuses == [200, 503]
+        newer.send(GET)
+        assert (newer.statuses, third.statuses, new.statuses) == ([200], [200], [200])
 
-    def test_far_too_many_are_closed_without_a_word(self, small: Served) -> None:
+    def busy(self, small: Served) -> list[Wire]:
+        """Return as many connections as there may be, each of which waits for an answer."""
+        small.database.waits = True
+        wires = [small.wire() for _ in range(SMALL.connections_max)]
+        for wire in wires[: SMALL.waiting_max]:
+            wire.send(GET)
+        for wire in wires[SMALL.waiting_max :]:
+            wire.send(GET[:5])
+        return wires
+
+    def test_one_too_many_is_told_so(self, small: Served) -> None:
+        """503 as soon as it has said what it wants, before it sends a body; then there is room."""
+        wires = self.busy(small)
+        late = small.wire()
+        late.send(b"PUT /api/kv?key=k HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        assert (late.statuses, error(late)) == ([503], "overloaded")
+        assert b"\r\nRetry-After: 1\r\n" in late.received
+        late.lose()
+        wires[0].lose()
+        small.database.waits = False
+        after = small.wire()
+        after.send(GET)
+        assert (after.statuses, after.closing) == ([200], False)
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"GET /livez HTTP/1.1\r\n\r\n",
+            b"GET /readyz HTTP/1.1\r\n\r\n",
+            b"GET /api/status HTTP/1.1\r\n\r\n",
+            b"GET /api/cluster/members HTTP/1.1\r\n\r\n",
+            b"DELETE /api/cluster/members/n3 HTTP/1.1\r\n\r\n",
+            b'POST /api/cluster/transfer HTTP/1.1\r\nContent-Length: 11\r\n\r\n{"to": "a"}',
+            (
+                b"POST /join HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n34\r\n"
+                b'{"id":"a","raftAddr":"a:1","httpAddr":"longer.a:02"}\r\n0\r\n\r\n'
+            ),
+        ],
+        ids=lambda text: repr(text[:32]),
+    )
+    @pytest.mark.parametrize("bytes_held", [0, 1500, 3000])
+    def test_health_and_the_cluster_always_get_in(
+        self, small: Served, request_bytes: bytes, bytes_held: int
+    ) -> None:
+        """Whatever connections, requests and bytes there are; and the connection ends with it."""
+        self.busy(small)
+        small.site.budget.take(bytes_held)
+        urgent = small.wire()
+        urgent.send(request_bytes)
+        small.clock.turn()
+        assert (urgent.statuses, urgent.closing) == ([200], True)
+        assert b"\r\nConnection: close\r\n" in urgent.received
+
+    def test_far_too_many_throw_out_the_oldest_of_them(self, small: Served) -> None:
+        """Even those that came only to keep others out."""
+        wires = self.busy(small)
+        crowd = [small.wire() for _ in range(10)]
+        for wire in crowd:
+            wire.send(b"GET ")
+        assert small.site.connections == SMALL.connections_max + SMALL.refusals_max
+        urgent = small.wire()
+        urgent.send(b"GET /livez HTTP/1.1\r\n\r\n")
+        assert urgent.statuses == [200]
+        assert [wire.transport.aborted for wire in crowd] == [True] * 9 + [False]
+        assert not any(wire.transport.aborted for wire in wires[: SMALL.waiting_max])
+
+    def test_where_all_are_at_work_one_more_is_closed_without_a_word(self, small: Served) -> None:
         """Even saying no costs."""
-        for _ in range(5):
-            small.wire()
+        self.busy(small)
+        for _ in range(2):
+            small.wire().send(b"POST /api/cluster/transfer HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        for one in small.site._connections:
+            one._state = ANSWERING  # type: ignore[attr-defined]  # as where none can be lost
         assert small.site.buildProtocol(None) is None
 
     def test_the_sweep_ends_with_the_site(self, small: Served) -> None:
@@ -272,7 +351,7 @@ class TestConnections:
         """A site that another one took over from still ends what is left of it."""
         wire = small.wire()
         small.site.stopFactory()
-        small.clock.pump([1.0] * 61)
+        small.clock.pump([1.0] * 64)
         assert wire.transport.aborted
         wire.lose()
         assert small.clock.getDelayedCalls() == []
@@ -525,6 +604,71 @@ class TestMalformed:
         wire.send(b"GET /key/" + b"%00" * 4096 + b" HTTP/1.1\r\n\r\n")
         assert wire.statuses == [400]
         assert b"Raftdb-Error: invalid_request\r\n" in wire.received
+
+
+class TestTls:
+    """Where none is spoken."""
+
+    HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+    def test_is_ended_at_its_first_byte(self, small: Served) -> None:
+        """With the reason in the log, once a minute however many come."""
+        with capturedLogs() as events:
+            for hello in (self.HELLO[:1], self.HELLO, self.HELLO):
+                wire = small.wire()
+                wire.send(hello)
+                assert (wire.statuses, error(wire)) == ([400], "malformed_request")
+                assert wire.transport.half_closed
+            assert ["TLS" in event["log_format"] for event in events] == [True]
+            small.clock.advance(61)
+            small.wire().send(self.HELLO)
+        assert len(events) == 2
+
+
+class TestTheEnd:
+    """A node that stops leaves nobody with a reset."""
+
+    def leave(self, small: Served) -> Deferred[None]:
+        return Deferred.fromCoroutine(small.site.take_leave(answer_s=1.0, linger_s=1.0))
+
+    def test_what_is_unread_is_answered(self, small: Served) -> None:
+        """Surely not done: a new connection, a used one, one half way through a request."""
+        wires = [small.wire() for _ in range(3)]
+        wires[1].send(GET)
+        wires[2].send(GET[:9])
+        small.site.wind_up()
+        left = self.leave(small)
+        small.clock.pump([0.1] * 11)
+        assert [wire.statuses for wire in wires] == [[503], [200, 503], [503]]
+        assert all(wire.transport.half_closed for wire in wires)
+        assert not left.called
+        for wire in wires:
+            wire.send(GET)  # on its way when we closed: read, not answered a second time
+            wire.lose()
+        small.clock.advance(0.1)
+        assert left.called
+
+    def test_what_comes_meanwhile_is_answered(self, small: Served) -> None:
+        """As the last request of its connection."""
+        late = small.wire()
+        small.site.wind_up()
+        left = self.leave(small)
+        small.clock.advance(0.5)
+        late.send(GET)
+        assert late.statuses == [200]
+        assert b"\r\nConnection: close\r\n" in late.received
+        late.lose()
+        small.clock.advance(0.1)
+        assert left.called
+
+    def test_nobody_waits_for_a_connection_that_is_only_kept(self, small: Served) -> None:
+        """It is told at once; the clients of a pool look before they use it again."""
+        kept = small.wire()
+        kept.send(GET)
+        small.site.wind_up()
+        self.leave(small)
+        assert kept.statuses == [200, 503]
+        assert b"Raftdb-Error: shutting_down\r\n" in kept.received
 
 
 class TestTheLimitsThemselves:

@@ -6,6 +6,7 @@ builds; no thread, lock, file or socket is made before ``startService``, for twi
 
 from __future__ import annotations
 
+import difflib
 import gc
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 
-from twisted.application.service import IService
+from twisted.application.service import IService, IServiceCollection
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -25,6 +26,8 @@ gc.disable()
 try:
     from raftdb.node import Node, Reactor, Settings, running_seconds
     from raftdb.node.escaping import escape_lines
+    from raftdb.node.twistd import Twistd, forget_default_pid_file
+    from raftdb.reactor.signals import stop_at_hangup, stop_more_than_once
 finally:
     # Of what 600 modules leave behind nothing is garbage: not to look for any while they come, nor
     # ever after, spares each start 50 ms.
@@ -90,6 +93,9 @@ _OPTIONS = (
     _Option("log-writer", "log_writer", str, "thread: never have the log written by io_uring"),
 )
 
+_CLIENTS_VARIABLES = ("ENDPOINTS", "ENDPOINT", "TIMEOUT")
+"""Variables that the command ``raftdb`` reads, and a node does not."""
+
 _DEFAULTS = Settings(data_dir=Path())
 
 
@@ -133,17 +139,33 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """Read the environment first, so that what the command line says comes later and wins."""
+        """Read the environment first, so that what the command line says comes later and wins.
+
+        :raises SystemExit: under twistd, with code 1, after a line that says what is wrong: twistd
+            would write its help in front of that, and the line would be overlooked
+        :raises twisted.python.usage.UsageError: elsewhere
+        """
         for option in _OPTIONS:
             if value := self._variable(option.name):
                 self[option.name] = value
-        super().parseOptions(options)
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            sys.stderr.write(f"raftdb: {error}\nAll options: twistd raftdb --help\n")
+            raise SystemExit(1) from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the one positional argument.
 
         :raises twisted.python.usage.UsageError: where there are more
         """
+        late = [argument for argument in arguments[1:] if argument.startswith("-")]
+        if late:
+            raise usage.UsageError(
+                f"options come before DATADIR: move {late[0]} in front of {arguments[0]}"
+            )
         if len(arguments) > 1:
             raise usage.UsageError(f"one DATADIR is expected, not {', '.join(arguments)}")
         self.data_dir = "".join(arguments)
@@ -168,9 +190,23 @@ class Options(usage.Options):
             )
         except InvalidRequest as error:
             raise usage.UsageError(str(error)) from error
+        if self.parent is not None:
+            forget_default_pid_file(self.parent)
+
+    def doubts(self) -> list[str]:
+        """Return a sentence for each variable that looks like an option and is none."""
+        options = [option.name for option in _OPTIONS]
+        options += ["datadir", "join", *_CLIENTS_VARIABLES]
+        known = [_variable_name(name).removeprefix(ENVIRONMENT_PREFIX) for name in options]
+        said = (
+            name.removeprefix(ENVIRONMENT_PREFIX)
+            for name in sorted(self._environ)
+            if name.startswith(ENVIRONMENT_PREFIX)
+        )
+        return [_doubt(name, known) for name in said if name not in known]
 
     def _variable(self, name: str) -> str:
-        return self._environ.get(ENVIRONMENT_PREFIX + name.upper().replace("-", "_"), "").strip()
+        return self._environ.get(_variable_name(name), "").strip()
 
     def _value(self, option: _Option) -> object:
         text = self[option.name]
@@ -184,6 +220,16 @@ class Options(usage.Options):
             ) from error
 
 
+def _variable_name(option: str) -> str:
+    return ENVIRONMENT_PREFIX + option.upper().replace("-", "_")
+
+
+def _doubt(name: str, known: list[str]) -> str:
+    likely = difflib.get_close_matches(name, known, 1)
+    meant = f"; {ENVIRONMENT_PREFIX}{likely[0]} is meant?" if likely else ""
+    return f"{ENVIRONMENT_PREFIX}{name} is no option and is ignored{meant}"
+
+
 def makeService(options: Options) -> IService:
     """Build the node that the options describe; it does nothing before it is started."""
     from twisted.internet import reactor
@@ -192,39 +238,63 @@ def makeService(options: Options) -> IService:
     # has to be a monotonic one, before the first timer is set.
     vars(reactor)["seconds"] = running_seconds()
     escape_lines(globalLogPublisher)  # before twistd adds who writes them
-    return Node(cast("Reactor", reactor), options.settings, die=_Death(options.parent))
+    return _Service(cast("Reactor", reactor), options)
+
+
+class _Service(Node):
+    """The node as twistd has it.
+
+    :param reactor: Twisted's own
+    :param options: read
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Reactor, options: Options) -> None:
+        self._own = reactor
+        self._doubts = options.doubts()
+        self._twistd = Twistd(options.parent)
+        super().__init__(
+            reactor,
+            options.settings,
+            die=_Death(self._twistd),
+            on_serving=self._twistd.serves,
+        )
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Take the place in twistd's application, before its log is opened and before it forks."""
+        stop_more_than_once(self._own)
+        self._twistd.prepare(parent, self._own)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Begin, in the process that stays."""
+        self._twistd.begin()
+        stop_at_hangup(self._own)
+        for doubt in self._doubts:
+            self._log.warn("{doubt}", doubt=doubt)
+        super().startService()
 
 
 class _Death:
     """Ends the process with exit code 1: at once, whatever else still runs or hangs.
 
-    :param twistd: its options, which name the pid file to be removed; None where there is no twistd
+    :param twistd: is told why
     """
 
     _log = Logger()
 
-    def __init__(self, twistd: Mapping[str, object] | None) -> None:
+    def __init__(self, twistd: Twistd) -> None:
         self._twistd = twistd
 
     def __call__(self, failure: Failure) -> NoReturn:
         """Say why, flush, end. Nothing is acknowledged after this."""
+        reason = f"raftdb stops: {failure.getErrorMessage()}"
         if failure.check(RaftDBError, OSError):
-            self._log.critical("raftdb stops: {error}", error=failure.getErrorMessage())
+            self._log.critical("{reason}", reason=reason)
         else:
             self._log.failure("raftdb stops: this is a bug, please report it", failure=failure)
         sys.stdout.flush()
         sys.stderr.flush()
-        self._remove_pid_file()
+        self._twistd.refused(reason)
         os._exit(1)
-
-    def _remove_pid_file(self) -> None:
-        """Do as twistd would, so that the next start does not find somebody else's pid in it."""
-        name = (self._twistd or {}).get("pidfile")
-        if not isinstance(name, str) or not name:
-            return
-        path = Path(name)
-        try:
-            if path.read_text(encoding="ascii").strip() == str(os.getpid()):
-                path.unlink()
-        except (OSError, UnicodeDecodeError) as error:
-            self._log.info("the pid file stays: {error}", error=error)

@@ -10,11 +10,12 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IProcessTransport,
@@ -29,6 +30,8 @@ from twisted.python.failure import Failure
 
 from raftdb.client import Client
 from raftdb.errors import RaftDBError
+
+T = TypeVar("T")
 
 POLL_S = 0.05
 STOP_S = 5.0
@@ -103,7 +106,9 @@ class Node:
         """What is run."""
         join = [f"--join={','.join(self._join)}"] if self._join else []
         return [
-            twistd(),
+            sys.executable,
+            "-m",
+            "raftdb.cli.leash",  # it must not outlive this process
             "--nodaemon",
             f"--pidfile={self._pid_file}",
             "raftdb",
@@ -236,10 +241,33 @@ class LocalCluster:
             await deferLater(self._reactor, POLL_S)
 
     async def stop(self) -> None:
-        """End all nodes, close the client and remove the directory; harmless when repeated."""
+        """End all nodes, close the client and remove the directory; harmless when repeated.
+
+        It goes on to its end when it is cancelled meanwhile.
+        """
+        await to_the_end(self._stop())
+
+    async def _stop(self) -> None:
         await gatherResults([Deferred.fromCoroutine(node.stop()) for node in self.nodes])
         await self.client.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+async def to_the_end(work: Coroutine[Deferred[object], object, None]) -> None:
+    """Wait for ``work``; whatever cancels the waiting, as signals do, neither ends it nor hurries it."""
+    running = Deferred.fromCoroutine(work)
+    while not running.called:
+        ended: Deferred[None] = Deferred()
+        running.addBoth(_pass_on, ended)
+        with suppress(CancelledError):
+            await ended
+    await running
+
+
+def _pass_on(result: T, ended: Deferred[None]) -> T:
+    if not ended.called:
+        ended.callback(None)
+    return result
 
 
 def voters(status: dict[str, object]) -> int:
@@ -256,15 +284,3 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def twistd() -> str:
-    """Return where ``twistd`` is: beside this interpreter, else on the path.
-
-    :raises ClusterFailed: where it is nowhere
-    """
-    beside = Path(sys.executable).with_name("twistd")
-    found = str(beside) if beside.exists() else shutil.which("twistd")
-    if found is None:
-        raise ClusterFailed("there is no twistd beside this Python or on the path; install raftdb")
-    return found

@@ -6,6 +6,7 @@ Knows nodes as processes (:mod:`raftdb.cli.cluster`) and the cluster as a client
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from itertools import count
@@ -278,7 +279,8 @@ async def perform(reactor: Reactor, *, once: bool) -> bool:
         if not went_well:
             raise
     finally:
-        story.line()
-        story.line("stopping the nodes and removing their directory")
+        with suppress(OSError):  # the terminal may be gone
+            story.line()
+            story.line("stopping the nodes and removing their directory")
         await cluster.stop()
     return went_well

@@ -29,6 +29,7 @@ from raftdb.client import Client
 from raftdb.client.client import Level
 from raftdb.errors import InvalidRequest, OutcomeUnknown, RaftDBError
 from raftdb.outbound import http_origins
+from raftdb.reactor.signals import stop_at_hangup, stop_more_than_once
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ def _react(options: argparse.Namespace) -> None:
     def run(reactor: Reactor) -> Deferred[None]:
         # All of Twisted's timers go by this clock, and they stop when a wall clock is set back.
         vars(reactor)["seconds"] = time.monotonic
+        stop_more_than_once(reactor)
+        stop_at_hangup(reactor)
         return _ended_by_signals(reactor, _command(reactor, options))
 
     react(run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+from ipaddress import IPv6Address, ip_address
 from string import Formatter
 from typing import cast
 
@@ -27,6 +28,8 @@ EVERY_ADDRESS = "tcp:host={host}:port={port}"
 """How peers are dialled where nobody wants it otherwise."""
 
 _DESCRIPTION = re.compile(r"(tcp|tcp4|tcp6|ssl|tls|unix|systemd|fd|haproxy):.+", re.DOTALL)
+_NAMED = re.compile(r"(tcp:\d+:interface=)([A-Za-z0-9._-]+)")
+_DOTTED = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 _PORT_ONLY = re.compile(r":([0-9]{1,5})")
 
 
@@ -40,31 +43,65 @@ def listen_description(listen: str) -> str:
     if _DESCRIPTION.fullmatch(listen):
         return listen
     if match := _PORT_ONLY.fullmatch(listen):
-        return f"tcp:{split_address(f'localhost:{match[1]}').port}"
+        return f"tcp:{split_address(f'localhost:{match[1]}').port}:interface={_escaped('::')}"
     host, port = split_address(listen)
     return f"tcp:{port}:interface={_escaped(host)}"
+
+
+def everywhere(description: str) -> int | None:
+    """Return the port of a description that means every address, IPv4 and IPv6; else None."""
+    match = re.fullmatch(r"tcp:(\d+):interface=\\:\\:", description)
+    return int(match[1]) if match else None
+
+
+def interface_name(description: str) -> str | None:
+    """Return the host name in ``interface=``, which has to be resolved; None for an address."""
+    match = _NAMED.fullmatch(description)
+    return match[2] if match and not _DOTTED.fullmatch(match[2]) else None
 
 
 def resolve_interface(description: str) -> str:
     """Return the description with a host name in ``interface=`` replaced by its address.
 
-    Sockets are bound to addresses. It blocks on the resolver: call it before the node serves.
+    Sockets are bound to addresses. It blocks on the resolver: call it in a thread.
 
-    :raises InvalidRequest: where the name has no address
+    :raises OSError: where the name has no address now
     """
-    match = re.fullmatch(r"(tcp:\d+:interface=)([A-Za-z0-9._-]+)", description)
+    match = _NAMED.fullmatch(description)
     if match is None:
         return description
-    try:
-        found = socket.getaddrinfo(match[2], None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise InvalidRequest(
-            f"cannot listen on {match[2]}: {error}. Give an address of this host with --hlisten or"
-            " --rlisten; the advertised address may differ from it"
-        ) from error
+    found = socket.getaddrinfo(match[2], None, type=socket.SOCK_STREAM)
     addresses = {family: str(sockaddr[0]) for family, _, _, _, sockaddr in reversed(found)}
     address = addresses.get(socket.AF_INET) or addresses[socket.AF_INET6]
     return match[1] + _escaped(address)
+
+
+def check_advertised(address: str, *, listen: str) -> str:
+    """Return ``address`` where others can be told to go there.
+
+    :param listen: the option that says where to listen
+    :raises InvalidRequest: where it is no ``host:port``, or its host stands for every address
+    """
+    host, port = split_address(address)
+    if _is_wildcard(host):
+        raise InvalidRequest(
+            f"{address} stands for every address, and others are told to go there: give a name or"
+            f" an address of this host here, and {listen} :{port} to listen on every address"
+        )
+    return address
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        found = ip_address(host)
+    except ValueError:
+        try:
+            return socket.inet_aton(host) == bytes(4)  # 0, 0.0, 0x0: what resolvers take for it
+        except OSError:
+            return False
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped.is_unspecified
+    return found.is_unspecified
 
 
 def check_dial_template(template: str) -> str:

@@ -97,6 +97,7 @@ def peer_limits(settings: Settings) -> PeerLimits:
         heartbeat_s=settings.heartbeat_s,
         election_timeout_s=settings.election_timeout_s,
         append_bytes_max=settings.append_bytes_max,
+        connections_max=settings.peer_connections_max,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from twisted.application.service import Service
@@ -22,6 +23,7 @@ from raftdb.disk.writer import Writer
 from raftdb.errors import JoinRefused, OutcomeUnknown, RaftDBError, ShuttingDown, StorageError
 from raftdb.membership import HttpDirectory, KnownMember, quiet_client
 from raftdb.node.admission import FEATURE_LEVEL_MAX, Admission, check_name
+from raftdb.node.descriptors import raise_limit, share
 from raftdb.node.listening import Listener
 from raftdb.node.parts import NodeParts
 from raftdb.node.peer_setup import PeerSetup, listening_transport, local_member
@@ -68,16 +70,23 @@ class Node(Service):
     :param reactor: clock, sockets, threads
     :param settings: as the operator wants it
     :param die: ends the process with exit code 1, having said why; it does not return
+    :param on_serving: is called once, when the node takes part
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Reactor, settings: Settings, *, die: Callable[[Failure], None]
+        self,
+        reactor: Reactor,
+        settings: Settings,
+        *,
+        die: Callable[[Failure], None],
+        on_serving: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._die = die
+        self._on_serving = on_serving
         self._boot = secrets.randbits(64)
         self._rng = Random(secrets.randbits(128))
         self._writer = Writer(reactor, wanted=settings.log_writer == "auto")
@@ -100,7 +109,7 @@ class Node(Service):
         self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
-        settings = self._settings
+        settings = self._within_descriptors()
         wire = PeerSetup(self._reactor, settings)
         data = await self._writer.run(
             lambda: DataDirectory.open(
@@ -109,9 +118,23 @@ class Node(Service):
         )
         self._data = data
         name = check_name(settings, data)
-        await self._peers.open(self._reactor, settings.raft_listen or settings.raft_address)
-        self._clients.lead_to(StartingSite(self._reactor, f"{name} is not part of a cluster yet"))
-        await self._clients.open(self._reactor, settings.http_listen or settings.http_address)
+        await self._peers.open(
+            self._reactor,
+            settings.raft_listen or settings.raft_address,
+            patience_s=settings.join_timeout_s,
+        )
+        self._clients.lead_to(
+            StartingSite(
+                self._reactor,
+                f"{name} is not part of a cluster yet",
+                connections_max=settings.connections_max,
+            )
+        )
+        await self._clients.open(
+            self._reactor,
+            settings.http_listen or settings.http_address,
+            patience_s=settings.join_timeout_s,
+        )
         known = await self._enter(data, name, wire) if data.identity is None else ()
         parts = self._build(data, wire)
         self._parts = parts
@@ -126,7 +149,19 @@ class Node(Service):
             raft=settings.raft_address,
             data=settings.data_dir,
         )
+        self._on_serving()
         await self._take_part(parts, data, asked=bool(known))
+
+    def _within_descriptors(self) -> Settings:
+        """Cap connections beneath the limit of open files, once that is as high as it goes."""
+        settings = self._settings
+        shares = share(
+            raise_limit(), http=settings.connections_max, peers=settings.peer_connections_max
+        )
+        self._settings = replace(
+            settings, connections_max=shares.http, peer_connections_max=shares.peers
+        )
+        return self._settings
 
     async def _enter(
         self, data: DataDirectory, name: str, wire: PeerSetup

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raftdb.errors import InvalidRequest
-from raftdb.membership import check_address, check_id
-from raftdb.node.endpoints import EVERY_ADDRESS, check_dial_template, listen_description
+from raftdb.membership import check_id
+from raftdb.node.endpoints import (
+    EVERY_ADDRESS,
+    check_advertised,
+    check_dial_template,
+    listen_description,
+)
 from raftdb.outbound import http_origin
 from raftdb.storage import StorageLimits
 
@@ -80,6 +85,7 @@ class Settings:
     :param segment_bytes: of one file of the log; a multiple of 512
     :param body_bytes_max: of one HTTP request's body
     :param connections_max: of HTTP clients at the same time
+    :param peer_connections_max: that other nodes have made, at the same time; at least 32
     :param waiting_max: requests waiting for the cluster at the same time
     :param request_timeout_s: after which a client's request is given up
     :param follower_reads: what a follower does with a ``/key`` read that is not ``stale``:
@@ -105,6 +111,7 @@ class Settings:
     segment_bytes: int = 16 * MiB
     body_bytes_max: int = 1536 * KiB
     connections_max: int = 900
+    peer_connections_max: int = 256
     waiting_max: int = 512
     request_timeout_s: float = 10.0
     follower_reads: str = "redirect"
@@ -130,9 +137,9 @@ class Settings:
 
     def _check_addresses(self) -> None:
         with _naming("--haddr"):
-            check_address(self.http_address)
+            check_advertised(self.http_address, listen="--hlisten")
         with _naming("--raddr"):
-            check_address(self.raft_address)
+            check_advertised(self.raft_address, listen="--rlisten")
         with _naming("--join"):
             for address in self.join:
                 http_origin(address)

@@ -43,8 +43,9 @@ class StartingSite(LimitedSite):
 
     :param clock: monotonic
     :param reason: what the node is waiting for
+    :param connections_max: at a time
     """
 
-    def __init__(self, clock: IReactorTime, reason: str) -> None:
-        limits = Limits()
+    def __init__(self, clock: IReactorTime, reason: str, *, connections_max: int) -> None:
+        limits = Limits(connections_max=connections_max)
         super().__init__(clock, StartingApp(reason), limits, Budget(limits.held_bytes_max))

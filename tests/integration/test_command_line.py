@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -13,6 +16,7 @@ import pytest
 
 from raftdb.cli.acknowledged import Ledger
 from raftdb.client import Client
+from tests.integration.conftest import wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Cluster, Daemon
@@ -202,3 +206,57 @@ class TestDemo:
             assert f"{name} holds all" in text
         assert "one state everywhere" in text
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+class TestInterruptedDemo:
+    """Whatever ends it leaves no node and, where it can, no file behind."""
+
+    NODES_UP = b"all three vote"
+    STOPPING = b"stopping the nodes"
+
+    def interrupt(self, base: Path, at: bytes, *numbers: signal.Signals) -> int:
+        """Start it, send signals once it has printed ``at``; return its exit code."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "raftdb.cli", "demo", "--once"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(base)},
+            stdout=subprocess.PIPE,
+        ) as demo:
+            assert demo.stdout is not None
+            said = b""
+            while at not in said:
+                more = os.read(demo.stdout.fileno(), 65536)
+                assert more, said
+                said += more
+            for number in numbers:
+                demo.send_signal(number)
+                time.sleep(0.05)
+            demo.stdout.read()
+            return demo.wait()
+
+    def nodes(self, base: Path) -> list[str]:
+        """Return the command lines of processes that work in ``base``."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                found.append(path.read_bytes().replace(b"\0", b" ").decode())
+        return [line for line in found if str(base) in line]
+
+    def test_a_signal_while_it_cleans_up_changes_nothing(self, tmp_path: Path) -> None:
+        """All was well, and the directory goes."""
+        ends = (signal.SIGINT, signal.SIGTERM)
+        assert self.interrupt(tmp_path, self.STOPPING, *ends) == 0
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_amid_it_cleans_up(self, tmp_path: Path, number: signal.Signals) -> None:
+        """Also a terminal that is closed, and somebody impatient."""
+        assert self.interrupt(tmp_path, self.NODES_UP, number, number) == 130
+        assert list(tmp_path.iterdir()) == []
+        assert self.nodes(tmp_path) == []
+
+    def test_a_kill_takes_the_nodes_along(self, tmp_path: Path) -> None:
+        """They notice by themselves that nobody holds them any more."""
+        assert self.interrupt(tmp_path, self.NODES_UP, signal.SIGKILL) == -signal.SIGKILL
+        wait_until("the end of all nodes", lambda: not self.nodes(tmp_path))

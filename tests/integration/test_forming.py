@@ -87,7 +87,7 @@ class TestRestarts:
         cluster.wait_until("a leader", lambda: one.status().get("role") == "leader")
         pid = int((cluster.base / "node01.pid").read_text())
         os.kill(pid, signal.SIGTERM)
-        cluster.wait_until("its end", lambda: "Server Shut Down" in log.read_text())
+        cluster.wait_until("its end", lambda: "] stopped" in log.read_text())
 
 
 class TestJoining:

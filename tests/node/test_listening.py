@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.tcp import Port
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactor, MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
+from raftdb.node.endpoints import listen_description
 from raftdb.node.listening import ACCEPTS_MAX, Listener
 
 SHORT = "127.1"
@@ -29,7 +30,7 @@ class Opened:
         reactor = MemoryReactor()
         with capturedLogs() as events:
             Deferred.fromCoroutine(Listener("peers").open(reactor, listen))
-        assert reactor.tcpServers
+        assert reactor.tcpServers or reactor.adoptedPorts
         self.warnings = [event for event in events if event["log_level"] is LogLevel.warn]
 
 
@@ -48,6 +49,57 @@ class TestALoopbackName:
     def test_what_was_meant_is_not_told(self, listen: str) -> None:
         """Nobody who writes localhost, an address, or no host at all has to be warned."""
         assert not Opened(listen).warnings
+
+
+class TestEveryAddress:
+    """``:8091`` is what people write who do not want to think of addresses."""
+
+    @pytest.mark.parametrize("listen", [":0", "tcp:0:interface=\\:\\:"])
+    def test_means_ipv4_and_ipv6(self, listen: str) -> None:
+        """Whatever the system's habit is with sockets that are bound to ``::``."""
+        reactor = SelectReactor()
+        written = listen if listen != ":0" else listen_description(":1").replace(":1:", ":0:")
+        Deferred.fromCoroutine(Listener("clients").open(reactor, written))
+        (port,) = [one for one in reactor.getReaders() if isinstance(one, Port)]
+        number = port.getHost().port
+        try:
+            for host in ("127.0.0.1", "::1"):
+                socket.create_connection((host, number), timeout=5).close()
+        finally:
+            port.connectionLost(Failure(ConnectionDone()))
+
+
+class TestANameWithoutAnAddress:
+    """The network, or its names, may come up after the node."""
+
+    def open(self, reactor: MemoryReactorClock, patience_s: float) -> Deferred[None]:
+        return Deferred.fromCoroutine(
+            Listener("peers").open(reactor, "no-such-host.invalid:8089", patience_s=patience_s)
+        )
+
+    def test_is_waited_for_and_told(self) -> None:
+        """As long as a join is, with a line each five seconds."""
+        reactor = MemoryReactorClock()
+        with capturedLogs() as events:
+            opened = self.open(reactor, 12.0)
+            reactor.pump([0.5] * 22)
+            assert not opened.called
+            reactor.pump([0.5] * 4)
+        failures: list[Failure] = []
+        opened.addErrback(failures.append)
+        assert "--rlisten" in failures[0].getErrorMessage()
+        told = [event["left"] for event in events if "has no address" in event["log_format"]]
+        assert told == [12.0, 7.0, 2.0]
+
+    def test_is_listened_on_when_it_has_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a restart."""
+        reactor = MemoryReactorClock()
+        opened = self.open(reactor, 12.0)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: found)
+        reactor.advance(0.5)
+        assert opened.called
+        assert reactor.tcpServers[0][3] == "127.0.0.1"
 
 
 class TestACrowd:

@@ -204,7 +204,8 @@ class TestMakeService:
             "assert threading.active_count() == 1\n"
             "assert os.listdir('.') == []\n"
             "assert fds() == before\n"
-            "print(type(service).__name__)\n"
+            "from raftdb.node import Node\n"
+            "print(isinstance(service, Node))\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -214,7 +215,7 @@ class TestMakeService:
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        assert done.stdout == "Node\n", done.stderr
+        assert done.stdout == "True\n", done.stderr
 
 
 class TestTheReactorsClock:
@@ -241,3 +242,46 @@ class TestTheReactorsClock:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert float(done.stdout) >= 1_000_000, done.stderr
+
+
+class TestWildcards:
+    """What stands for every address is for listening, not for telling others."""
+
+    @pytest.mark.parametrize("option", ["haddr", "raddr"])
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "[::ffff:0.0.0.0]", "[0:0::0]"])
+    def test_are_no_advertised_address(self, option: str, host: str) -> None:
+        """The message names the option that was looked for."""
+        message = complaint(f"--{option}", f"{host}:8099", "data")
+        assert f"--{option}" in message
+        assert f"--{option[0]}listen :8099" in message
+
+    def test_may_be_listened_on(self) -> None:
+        """In every way of writing them."""
+        for listen in ("0.0.0.0:8091", "[::]:8091", ":8091"):
+            assert parse("--hlisten", listen, "data").http_listen == listen
+
+
+class TestBehindTheDirectory:
+    """twistd reads options up to the first word that is none."""
+
+    def test_an_option_there_is_told_as_such(self) -> None:
+        """Not counted as a second directory."""
+        assert "options come before DATADIR: move --id" in complaint("data", "--id", "x")
+
+
+class TestUnknownVariables:
+    """A misspelt variable would leave its default in place, in silence."""
+
+    def test_the_likely_one_is_named(self) -> None:
+        """Those of the client, and of other programs, are left alone."""
+        environ = {
+            "RAFTDB_HADRR": "a:1",
+            "RAFTDB_ENDPOINTS": "a:1",
+            "RAFTDB_ID": "n",
+            "PATH": "/",
+            "RAFTDB_XYZZY_Q": "",
+        }
+        assert Options(environ).doubts() == [
+            "RAFTDB_HADRR is no option and is ignored; RAFTDB_HADDR is meant?",
+            "RAFTDB_XYZZY_Q is no option and is ignored",
+        ]

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from benchmarks.processes import Process, free_ports
+from benchmarks.processes import Process
 from benchmarks.systems.base import NODES
 from benchmarks.systems.http import Ask, HTTPSystem, Load, json_of
+from raftdb.cli.ports import free_ports
 
 QUOTA_BYTES = 8 * 1024**3
 """Of the data file: the default of 2 GiB might be reached, because nothing is compacted here."""

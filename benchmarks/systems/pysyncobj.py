@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import BenchFailed, Process, free_ports
+from benchmarks.processes import BenchFailed, Process
 from benchmarks.systems.base import NODES, ROOT, VALUE_BYTES, Sample, System, key
+from raftdb.cli.ports import free_ports
 
 ANSWER_S = 100.0
 _KEYS = {"write": 1, "write10": 10, "write100": 100}

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmarks.processes import Process, free_ports
+from benchmarks.processes import Process
 from benchmarks.systems.base import NODES, ROOT
 from benchmarks.systems.http import Ask, HTTPSystem, Load, json_of
 from raftdb import __version__
+from raftdb.cli.ports import free_ports
 
 
 class RaftDB(HTTPSystem):

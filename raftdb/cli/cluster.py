@@ -7,11 +7,10 @@ command line of a node and its HTTP status, nothing of what is inside.
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ from twisted.internet.protocol import ProcessProtocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from raftdb.cli.ports import free_ports
 from raftdb.client import Client
 from raftdb.errors import RaftDBError
 
@@ -275,12 +275,3 @@ def voters(status: dict[str, object]) -> int:
     members = status["members"]
     assert isinstance(members, list)
     return sum(member["role"] in {"leader", "voter"} for member in members)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on loopback that nobody uses at the moment."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

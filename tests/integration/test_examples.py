@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.conftest import free_ports, wait_until
+from raftdb.cli.ports import free_ports
+from tests.integration.conftest import wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Cluster

@@ -22,7 +22,7 @@ EVENTS: list[Event] = [
     (0.9, "dies", ("a",)),
     (1.0, "pauses", ("b", 0.25)),
     (1.5, "starts", ("a", 2)),
-    (1.6, "liveness:", ("majority; good are", "a", "b")),
+    (1.6, "liveness:", ("majority: a, b are well, c is dead",)),
     (2.0, "everything is healed", ()),
 ]
 
@@ -51,7 +51,7 @@ class TestPicture:
         svg = Picture(EVENTS, "seed 1").svg()
         texts = [element.text for element in ET.fromstring(svg).iter()]
         assert "kill <all> & sundry" in texts
-        assert "then: majority; good are a b" in texts
+        assert "then: majority: a, b are well, c is dead" in texts
         assert "healed" in texts
 
     def test_shows_the_broken_promise(self) -> None:

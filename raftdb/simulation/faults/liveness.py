@@ -122,14 +122,14 @@ class Liveness:
         partial = self._partial and not cluster.lost_a_node
         shape = self._rng.choice(SHAPES) if partial else SHAPES[0]
         good = healthy_majority(cluster, self._rng) if shape == "majority" else nodes
-        told = [f"{shape}; good are", *(node.name for node in good)]
+        told = [f"{shape}: {', '.join(node.name for node in good)} are well"]
         cluster.network.clear_weather()
         cluster.network.mend()
         if shape == "majority":
             told += [self._break(node, good) for node in nodes if node not in good]
         else:
             self._shape(shape)
-        cluster.event_log.note("liveness:", *told)
+        cluster.event_log.note("liveness:", ", ".join(told))
         self._supervise(good)
         pause_s = max((node.clock.pause_left_s for node in good if node.is_up), default=0.0)
         cluster.run_for(pause_s)
@@ -142,7 +142,7 @@ class Liveness:
                 cluster.event_log.note("liveness: others are needed by now")
                 return
             raise AssertionError(
-                f"no write within {ELECTION_TIMEOUTS} election timeouts: {' '.join(told)}"
+                f"no write within {ELECTION_TIMEOUTS} election timeouts: {', '.join(told)}"
             ) from None
         finally:
             self._over = True
@@ -199,7 +199,7 @@ class Liveness:
                     network.cut(one.name, node.name)
             case _:
                 network.isolate(node.name)
-        return f"{node.name} is {how},"
+        return f"{node.name} is {how}"
 
     def _flap(self, name: str, others: list[str], *, cut: bool = True) -> None:
         if self._over:

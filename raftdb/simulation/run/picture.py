@@ -22,6 +22,9 @@ LABEL_ROW = 13
 LANE, BAR = 34, 22
 CHART = 90
 BUCKET_S = 0.05
+CHARACTER = 5.9
+"""About the width of a character of the legend."""
+LEGEND_GAP = 22
 
 _STYLE = """
 svg { font: 11px system-ui, sans-serif; color-scheme: light dark; background: #fff }
@@ -168,13 +171,14 @@ class Picture:
         yield from self._legend()
 
     def _legend(self) -> Iterable[str]:
-        x = WIDTH - RIGHT
+        """Each square stands right before its word, with more room before the next square."""
+        x = float(WIDTH - RIGHT)
         for role in ("leader", "candidate", "pre-candidate", "follower"):
-            yield f'<text x="{x}" y="20" text-anchor="end">{role}</text>'
-            x -= 7 * len(role) + 14
-            yield f'<rect class="{role}" x="{x}" y="10" width="11" height="11"/>'
-            x -= 14
-        yield f'<text x="{x}" y="20" text-anchor="end">line: down, hatched: paused</text>'
+            x -= CHARACTER * len(role)
+            yield f'<text x="{x:.1f}" y="20">{role}</text>'
+            yield f'<rect class="{role}" x="{x - 15:.1f}" y="10" width="11" height="11"/>'
+            x -= 15 + LEGEND_GAP
+        yield f'<text x="{x:.1f}" y="20" text-anchor="end">line: down, hatched: paused</text>'
 
     def _draw_faults(self) -> Iterable[str]:
         free = [0.0] * LABEL_ROWS

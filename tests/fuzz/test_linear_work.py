@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 
 import pytest
@@ -176,3 +177,9 @@ class TestTheMeasure:
                 hash(byte)
 
         check_linear(steps, grown(b"", b"a", b""), bytes_max=16 * READ_BYTES)
+
+    def test_is_not_deceived_by_what_is_remembered(self) -> None:
+        """A result that is kept takes no time when the same input is measured again."""
+        slow = lru_cache(lambda data: re.compile(rb" *x| *y").search(data))
+        with pytest.raises(AssertionError, match="bytes take"):
+            check_linear(slow, grown(b"", b" ", b""), bytes_max=READ_BYTES, forget=[slow])

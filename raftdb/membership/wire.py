@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from raftdb.errors import InvalidRequest, RemoteProtocolError
+from raftdb.http.bodies import reason
 from raftdb.membership.addresses import check_address, check_id
 from raftdb.membership.directory import JoinAnswer, JoinRequest, KnownMember
 from raftdb.raft.types import MemberID
@@ -66,8 +67,8 @@ def decode_join_request(body: bytes) -> JoinRequest:
     """
     try:
         parsed = msgspec.json.decode(body, type=_RequestBody)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"this is no join request: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"this is no join request: {reason(body, error)}") from error
     return JoinRequest(
         member=MemberID(check_id(parsed.id), int(parsed.incarnation, 16)),
         raft_address=check_address(parsed.raft_address),

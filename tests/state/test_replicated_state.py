@@ -17,9 +17,9 @@ from raftdb.state import (
     encode_entry,
 )
 from raftdb.state.feed import AppliedChanges
-from raftdb.state.kv.commands import COMMAND_KEYS_MAX, Delete, DeleteRange, Put
-from raftdb.state.kv.values import DeleteResult, PutResult, decode_version
-from raftdb.state.members import InitCluster, Member, encode_context
+from raftdb.state.kv.commands import COMMAND_KEYS_MAX, Delete, DeleteRange, Put, SetRetention
+from raftdb.state.kv.values import DeleteResult, PutResult, Retention, decode_version
+from raftdb.state.members import InitCluster, Invite, Member, SetFeatureLevel, encode_context
 from raftdb.state.requests import SetPromise
 
 ANNA = MemberID("anna", 7)
@@ -168,6 +168,36 @@ class TestTheFeed:
             restorer.feed(section, chunk)
         restorer.finish()
         assert (follower.pages, follower.restarts) == ([], [6])
+
+
+class TestTheHash:
+    """It covers whatever a later command may depend on: replicas that differ must be found."""
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            put(b"k", b"3", wall_ms=5),
+            encode_entry(Invite("n9", "h:1", "h:2"), wall_ms=5),
+            encode_entry(SetFeatureLevel(1), wall_ms=6),
+            encode_entry(SetPromise(2_000), wall_ms=5),
+            put(b"k", b"1", wall_ms=5, request=ClientRequest(b"client", 2, 2)),
+            encode_entry(SetRetention(Retention(revisions=7)), wall_ms=5),
+        ],
+        ids=["keys", "members", "the clock alone", "the promise", "requests", "the retention"],
+    )
+    def test_each_part_changes_it(self, entry: bytes) -> None:
+        """One change in one of them is enough."""
+        state = some_state()
+        before = state.state_hash
+        state.apply(7, entry)
+        assert state.state_hash != before
+
+    def test_the_same_log_gives_the_same_one(self) -> None:
+        """The index is not in it: entries without data may be left out."""
+        one, other = some_state(), some_state()
+        one.apply(7, put(b"k", b"3"))
+        other.apply(9, put(b"k", b"3"))
+        assert one.state_hash == other.state_hash
 
 
 class TestSnapshot:

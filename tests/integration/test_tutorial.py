@@ -1,4 +1,4 @@
-"""The tutorial, as a reader does it: each command in its order, each answer as it is shown."""
+"""The tutorial and the README's three nodes, as a reader does it: each command in its order, each answer as it is shown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from raftdb.cli.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "tutorial.md"
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LAPTOP = README.split("\n## Three nodes on a laptop\n")[1].split("\n## ")[0]
 _BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"\b8([0-2])(89|91)\b")
 _STARTED = "__END_OF_STEP_%d__"
@@ -47,14 +51,15 @@ def end(pid: int, pidfile: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-class TestTheTutorial:
+class TestWhatANewcomerDoes:
     """What a newcomer does first must work to the letter."""
 
-    def test_each_command_and_each_answer(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("page", [TUTORIAL, LAPTOP], ids=["tutorial", "README"])
+    def test_each_command_and_each_answer(self, tmp_path: Path, page: str) -> None:
         """On free ports, in an empty directory; what it started is stopped by its own last step."""
         names = [f"8{digit}{kind}" for digit in "012" for kind in ("91", "89")]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
-        code, answers = script(PAGE.read_text(encoding="utf-8"), ports)
+        code, answers = script(page, ports)
         bin_ = str(Path(sys.executable).parent)
         try:
             done = subprocess.run(
@@ -72,4 +77,5 @@ class TestTheTutorial:
         assert done.returncode == 0, done.stderr
         steps = re.split(r"\n?__END_OF_STEP_\d+__\n", done.stdout)
         shown = {step: steps[step - 1].strip() for step in answers}
+        assert answers
         assert shown == {step: text.strip() for step, text in answers.items()}

@@ -49,6 +49,9 @@ _SOURCES = (
 """The first that a namespace begins with names the part that speaks."""
 
 _NOISE = ("Starting factory ", "Stopping factory ", "(TCP Port ", "Main loop terminated")
+_LEFT_BY_A_KILL = "Removing stale pidfile "
+"""Twisted takes this for critical; after ``kill -9`` it is what has to be."""
+
 _TWISTD = "twisted.scripts._twistd_unix.UnixAppLogger"
 
 
@@ -91,7 +94,9 @@ class LogLines:
         if not text or (namespace.startswith(("twisted", "log_legacy")) and _is_noise(text)):
             return
         level = event.get("log_level")
-        mark = f"#{level.name}" if level is not None and level > LogLevel.info else ""
+        mark = ""
+        if level is not None and level > LogLevel.info and not text.startswith(_LEFT_BY_A_KILL):
+            mark = f"#{level.name}"
         self._write(float(event.get("log_time") or 0.0), source(namespace) + mark, text)
 
     def reopen(self) -> None:

@@ -11,7 +11,6 @@ import argparse
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,8 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+
+from raftdb.cli.ports import free_ports
 
 MiB = 1024 * 1024
 SNAPSHOT_BYTES = HISTORY_BYTES = 64 * MiB
@@ -40,7 +41,7 @@ class Node:
 
     def __init__(self, directory: Path, name: str, join: str = "") -> None:
         self.directory = directory / name
-        self.http, self.raft = _free_ports()
+        self.http, self.raft = free_ports(2)
         self.log = (directory / f"{name}.log").open("wb")
         twistd = Path(sys.executable).with_name("twistd")
         command = [
@@ -202,18 +203,6 @@ def _until(condition: object, patience_s: float = 30.0) -> None:
         if time.monotonic() > ends_s:
             raise TimeoutError("the nodes do not come up; read their logs")
         time.sleep(0.1)
-
-
-def _free_ports() -> tuple[int, int]:
-    sockets = [socket.socket() for _ in range(2)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        first, second = (int(one.getsockname()[1]) for one in sockets)
-        return first, second
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _blocks(path: Path) -> int:

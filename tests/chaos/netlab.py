@@ -20,6 +20,9 @@ ISOLATED = ["setpriv", "--pdeathsig", "KILL", "unshare"]
 ISOLATED += ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """Runs a command as the first process of its own namespaces: none there outlives it, nor it us."""
 
+_ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+"""With the places of ``ip`` and ``tc``, which are in nobody's PATH but root's on some systems."""
+
 _PROBE = """set -e
 mkdir -p /run/netns
 mount -t tmpfs none /run/netns
@@ -116,7 +119,9 @@ def _batch(host: str, *lines: str) -> None:
 
 
 def _run(*command: str, text: str = "") -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, env=_ENVIRONMENT
+    )
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {text}{done.stderr}")
 
@@ -132,6 +137,7 @@ def why_impossible() -> str | None:
             text=True,
             check=False,
             timeout=20,
+            env=_ENVIRONMENT,
         )
     except FileNotFoundError as missing:
         return f"util-linux is needed: {missing}"
